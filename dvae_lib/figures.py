@@ -1,0 +1,169 @@
+"""Figures of the workbook. Each returns a Matplotlib figure that carries its alternative text.
+
+They are made without pyplot, so nothing is drawn twice and nothing stays open.
+"""
+
+import base64
+import io
+import math
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+DPI = 100
+
+
+class DescribedFigure(Figure):
+    """A Matplotlib figure that a notebook shows as a PNG with alternative text."""
+
+    def __init__(self, alt, **options):
+        if not alt:
+            raise ValueError("a figure needs alternative text: a sentence that carries its content")
+        super().__init__(**({"dpi": DPI, "layout": "constrained"} | options))
+        self.alt = alt
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", bbox_inches="tight")
+        data = {
+            "image/png": base64.b64encode(buffer.getvalue()).decode(),
+            "text/plain": f"[figure] {self.alt}",
+        }
+        return data, {"image/png": {"alt": self.alt}}
+
+
+def subplots(rows=1, columns=1, *, alt, size=None, **options):
+    """(figure, axes) like pyplot's, described by `alt`. size: (width, height) in inches."""
+    figure = DescribedFigure(alt, figsize=size or (3.6 * columns, 2.8 * rows))
+    return figure, figure.subplots(rows, columns, **options)
+
+
+def tile(images, columns, gap=2):
+    """Images (N, C, H, W), uint8 or float in [0, 1], as one array (H', W', 3) uint8 on white."""
+    pixels = to_pixels(images)
+    n, height, width, _ = pixels.shape
+    rows = math.ceil(n / columns)
+    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
+    for k, image in enumerate(pixels):
+        y, x = (k // columns) * (height + gap), (k % columns) * (width + gap)
+        sheet[y : y + height, x : x + width] = image
+    return sheet
+
+
+def to_pixels(images):
+    """Images (N, C, H, W) with C = 1 or 3, uint8 or float in [0, 1], as uint8 (N, H, W, 3)."""
+    images = torch.as_tensor(images).detach().cpu()
+    if images.ndim != 4 or images.shape[1] not in (1, 3):
+        raise ValueError(f"images of shape {tuple(images.shape)}, expected (N, 1 or 3, H, W)")
+    if images.is_floating_point():
+        if not torch.isfinite(images).all():
+            raise ValueError("images hold NaN or infinity; look at the decoder's output")
+        images = (images.clamp(0, 1) * 255).round().to(torch.uint8)
+    return images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
+
+
+def image_grid(images, columns, alt, row_labels=(), column_labels=(), scale=0.6):
+    """Images (N, C, H, W) in a grid, row by row. scale: inches an image."""
+    rows = math.ceil(len(images) / columns)
+    figure, axes = subplots(alt=alt, size=(scale * columns + 1.2 * bool(row_labels), scale * rows))
+    gap = 2
+    height, width = images.shape[2] + gap, images.shape[3] + gap
+    axes.imshow(tile(images, columns, gap), interpolation="nearest")
+    axes.set_yticks([k * height + height / 2 - gap for k in range(len(row_labels))], row_labels)
+    axes.set_xticks([k * width + width / 2 - gap for k in range(len(column_labels))], column_labels)
+    axes.tick_params(length=0, labelsize=8)
+    axes.xaxis.tick_top()
+    for side in axes.spines.values():
+        side.set_visible(False)
+    return figure
+
+
+def reconstructions(images, reconstructed, alt=None):
+    """Originals above, their reconstructions below: both (N, C, H, W)."""
+    if images.shape != reconstructed.shape:
+        raise ValueError(f"shapes differ: {tuple(images.shape)}, {tuple(reconstructed.shape)}")
+    both = torch.as_tensor(np.concatenate([to_pixels(images), to_pixels(reconstructed)]))
+    alt = alt or f"{len(images)} images in the first row, their reconstructions in the second."
+    return image_grid(both.permute(0, 3, 1, 2), len(images), alt, ("original", "reconstruction"))
+
+
+@torch.no_grad()
+def traversals(decode, code, axes=None, values=(-2.5, -1.5, -0.5, 0.5, 1.5, 2.5), alt=None):
+    """A row for each latent axis: decoded images as that axis moves and the rest of `code` stays.
+
+    decode: codes (B, L) to images (B, C, H, W) in [0, 1]. code: (L,). axes: which axes, in order.
+    """
+    axes = range(len(code)) if axes is None else axes
+    codes = code.repeat(len(axes), len(values), 1)
+    for row, axis in enumerate(axes):
+        codes[row, :, axis] = torch.as_tensor(values, dtype=code.dtype, device=code.device)
+    images = decode(codes.flatten(0, 1))
+    alt = alt or (
+        f"Decoded images: one row for each latent axis ({', '.join(f'z{a}' for a in axes)}), whose "
+        f"value goes from {values[0]} to {values[-1]} along the row."
+    )
+    labels = [f"{v:g}" for v in values]
+    return image_grid(images, len(values), alt, [f"z{axis}" for axis in axes], labels)
+
+
+def factor_grid(data, row=0, levels=8, alt=None):
+    """A row for each factor that `data` can render: the image of `row` as that factor moves."""
+    names = [name for name in data.factor_names if name not in data.base_factors]
+    images = []
+    for name in names:
+        size = data.factor_sizes[data.column(name)]
+        steps = torch.linspace(0, size - 1, levels).round().long()
+        images.append(data.counterfactual(torch.full((levels,), row), **{name: steps}))
+    alt = alt or (
+        f"{data.name}: one image with one factor changed along each row: {', '.join(names)}."
+    )
+    return image_grid(torch.cat(images), levels, alt, names)
+
+
+def loss_curves(history, names=("loss",), alt=None):
+    """Logged scalars of a training.History against the step."""
+    last = ", ".join(f"{name} {history.scalars[name][-1]:.4g}" for name in names)
+    alt = alt or f"Training curves over {history.steps[-1]:,} steps; at the end: {last}."
+    figure, axes = subplots(alt=alt, size=(5, 2.8))
+    for name in names:
+        axes.plot(history.steps, history.scalars[name], label=name)
+    # The first values are far off; the axis follows the rest.
+    late = np.concatenate([history.scalars[name][len(history.steps) // 20 :] for name in names])
+    margin = 0.05 * (late.max() - late.min()) + 1e-9
+    axes.set(xlabel="step", ylim=(late.min() - margin, late.max() + margin))
+    axes.legend(frameon=False)
+    return figure
+
+
+def intervals(sweep, names, live=None, labels=None, unit="", alt=None):
+    """Stored values over seeds, their mean and 95 % interval, and beside them the live run's.
+
+    sweep: a results.Sweep. names: recorded rows. live: a dict of this run's values.
+    """
+    from .results import interval
+
+    labels = labels or names
+    found = {name: sweep.values(name) for name in names}
+    if missing := [name for name, values in found.items() if not values]:
+        raise ValueError(
+            f"no stored values of {', '.join(missing)}; make them with: "
+            f"dvae sweep {sweep.notebook} --seeds 0-4"
+        )
+    summary = [f"{label}: {interval(found[n])}" for n, label in zip(names, labels, strict=True)]
+    figure, axes = subplots(
+        1, len(names), alt=alt or "; ".join(summary), size=(2.4 * len(names), 2.6), squeeze=False
+    )
+    for ax, name, label in zip(axes[0], names, labels, strict=True):
+        values, mean = found[name], interval(found[name])
+        ax.plot(np.zeros(len(values)), values, "o", color="0.6", label="stored seeds")
+        spread = [[mean.mean - mean.low], [mean.high - mean.mean]]
+        ax.errorbar(0.3, mean.mean, spread, fmt="s", capsize=4, label="mean, 95 % interval")
+        if live and name in live:
+            ax.plot(0.6, live[name], "D", color="C1", label="this run")
+        ax.set(title=label, xlim=(-0.3, 0.9), xticks=[], ylabel=unit)
+        ax.title.set_fontsize(10)
+    axes[0][-1].legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    if sweep.out_of_date:
+        figure.suptitle("stored runs are out of date", color="C3", fontsize=9)
+    return figure

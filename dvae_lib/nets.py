@@ -1,0 +1,82 @@
+"""Network backbones that the notebooks share.
+
+The 64x64 form is the field's standard (Burgess et al. 2018; Locatello et al. 2019, table 1):
+four 4x4 convolutions of stride 2 with 32, 32, 64, 64 channels, then a layer of 256. The 32x32
+form leaves out the first of them.
+"""
+
+from itertools import pairwise
+
+from torch import nn
+
+CHANNELS = {64: (32, 32, 64, 64), 32: (32, 64, 64)}
+HIDDEN = 256
+
+
+def _check_shape(image_shape):
+    if len(image_shape) != 3 or image_shape[1] != image_shape[2] or image_shape[1] not in CHANNELS:
+        sizes = " or ".join(f"{size}x{size}" for size in sorted(CHANNELS))
+        raise ValueError(
+            f"image shape {tuple(image_shape)}: expected (channels, height, width) with {sizes} "
+            "pixels; pad or resize the images, or use nets.MLP"
+        )
+
+
+class Encoder(nn.Module):
+    """Images (B, C, S, S), float in [0, 1], S = 32 or 64, to (B, n_outputs).
+
+    For a Gaussian posterior take n_outputs = 2 L and split the result into mean and log_var.
+    """
+
+    def __init__(self, image_shape, n_outputs):
+        super().__init__()
+        _check_shape(image_shape)
+        self.image_shape = tuple(image_shape)
+        channels = (image_shape[0], *CHANNELS[image_shape[1]])
+        layers = []
+        for c_in, c_out in pairwise(channels):
+            layers += [nn.Conv2d(c_in, c_out, 4, 2, 1), nn.ReLU()]
+        layers += [nn.Flatten(), nn.Linear(channels[-1] * 16, HIDDEN), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, nn.Linear(HIDDEN, n_outputs))
+
+    def forward(self, images):
+        if tuple(images.shape[1:]) != self.image_shape:
+            raise ValueError(
+                f"images of shape {tuple(images.shape)}: this encoder takes "
+                f"(batch, {', '.join(map(str, self.image_shape))})"
+            )
+        if not images.is_floating_point():
+            raise TypeError(f"images are {images.dtype}: divide them by 255.0 to get [0, 1]")
+        return self.layers(images)
+
+
+class Decoder(nn.Module):
+    """Codes (B, n_codes) to pixel logits or means (B, C, S, S), S = 32 or 64: Encoder's mirror."""
+
+    def __init__(self, n_codes, image_shape):
+        super().__init__()
+        _check_shape(image_shape)
+        channels = (*reversed(CHANNELS[image_shape[1]]), image_shape[0])
+        layers = [nn.Linear(n_codes, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, channels[0] * 16)]
+        layers += [nn.ReLU(), nn.Unflatten(1, (channels[0], 4, 4))]
+        for c_in, c_out in pairwise(channels):
+            layers += [nn.ConvTranspose2d(c_in, c_out, 4, 2, 1), nn.ReLU()]
+        self.layers = nn.Sequential(*layers[:-1])
+
+    def forward(self, codes):
+        return self.layers(codes)
+
+
+class MLP(nn.Sequential):
+    """Fully connected layers with ReLU between: MLP(784, 500, 20) has one hidden layer of 500.
+
+    Inputs of more than two dimensions are flattened first.
+    """
+
+    def __init__(self, *sizes):
+        if len(sizes) < 2:
+            raise ValueError(f"MLP{sizes}: give at least the input and the output size")
+        layers = [nn.Flatten()]
+        for n_in, n_out in pairwise(sizes):
+            layers += [nn.Linear(n_in, n_out), nn.ReLU()]
+        super().__init__(*layers[:-1])

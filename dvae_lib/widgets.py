@@ -1,0 +1,142 @@
+"""Widgets: sliders whose image is made live by the kernel.
+
+A widget works only while it can be seen: nothing is decoded before it is first displayed or while
+its `layout.display` is "none". Every control is a standard ipywidgets control, reached with Tab
+and moved with the arrow keys.
+"""
+
+import io
+
+import ipywidgets
+import torch
+from PIL import Image
+
+from .figures import to_pixels
+
+SHOWN_PIXELS = 256
+
+
+def png(image):
+    """One image (C, H, W), uint8 or float in [0, 1], as PNG bytes enlarged without blur."""
+    picture = Image.fromarray(to_pixels(image.unsqueeze(0))[0])
+    factor = max(1, SHOWN_PIXELS // max(picture.size))
+    picture = picture.resize([side * factor for side in picture.size], Image.Resampling.NEAREST)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+class LiveImage(ipywidgets.HBox):
+    """Controls on the left, an image on the right that is made anew when a control moves.
+
+    make: a function without arguments that returns the image (C, H, W) for the controls' values.
+    """
+
+    def __init__(self, controls, make):
+        self._make, self._seen, self._paused = make, False, False
+        self.picture = ipywidgets.Image(format="png", width=SHOWN_PIXELS, height=SHOWN_PIXELS)
+        self.picture.add_class("dvae-picture")
+        super().__init__([ipywidgets.VBox(controls), self.picture])
+        self.layout.observe(lambda change: self.refresh(), "display")
+
+    @property
+    def hidden(self):
+        return not self._seen or self.layout.display == "none"
+
+    def refresh(self, change=None):
+        """Make the image for the present values, unless hidden or in the midst of a change."""
+        if not self.hidden and not self._paused:
+            with torch.no_grad():
+                self.picture.value = png(self._make())
+
+    def set_together(self, controls, values):
+        """Move several controls and make the image once."""
+        self._paused = True
+        try:
+            for control, value in zip(controls, values, strict=True):
+                control.value = value
+        finally:
+            self._paused = False
+        self.refresh()
+
+    def _repr_mimebundle_(self, **options):
+        self._seen = True
+        self.refresh()
+        return super()._repr_mimebundle_(**options)
+
+
+def _slider(kind, name, **options):
+    slider = kind(description=name, continuous_update=True, **options)
+    slider.style.description_width = "8em"
+    slider.layout.width = "24em"
+    return slider
+
+
+def traverse(decode, codes, axes=None, reach=3.0, picker="image"):
+    """A slider for each latent axis, a picker for the image to start from, and a reset button.
+
+    decode: codes (B, L) to images (B, C, H, W) in [0, 1]. codes: (N, L), the codes of the images
+    to pick from. axes: the axes that get a slider, in order (default all). reach: sliders go from
+    -reach to reach, further where a picked code lies outside.
+    """
+    if codes.ndim != 2 or len(codes) == 0:
+        raise ValueError(f"codes of shape {tuple(codes.shape)}, expected (N, L) with N > 0")
+    axes = list(range(codes.shape[1])) if axes is None else list(axes)
+    reach = max(reach, float(codes[:, axes].abs().max()))
+    sliders = [
+        _slider(ipywidgets.FloatSlider, f"z{k}", min=-reach, max=reach, step=0.05) for k in axes
+    ]
+    pick = _slider(ipywidgets.IntSlider, picker, min=0, max=len(codes) - 1)
+    reset = ipywidgets.Button(description="reset", tooltip="back to the code of the picked image")
+
+    def make():
+        code = codes[pick.value].clone()
+        code[axes] = torch.tensor([s.value for s in sliders], dtype=code.dtype, device=code.device)
+        return decode(code.unsqueeze(0))[0]
+
+    def start_over(_=None):
+        widget.set_together(sliders, codes[pick.value, axes].tolist())
+
+    widget = LiveImage([pick, *sliders, reset], make)
+    widget.pick, widget.sliders, widget.reset = pick, sliders, reset
+    start_over()
+    pick.observe(start_over, "value")
+    reset.on_click(start_over)
+    for slider in sliders:
+        slider.observe(widget.refresh, "value")
+    return widget
+
+
+def factors(data):
+    """A slider for each factor of a data set, and its image.
+
+    Procedural sets are rendered. Where an image is not determined by its factors (digits), the
+    nearest stored image is shown, in the chosen colours if the set has any.
+    """
+    sliders = [
+        _slider(
+            ipywidgets.SelectionSlider,
+            name,
+            options=[(_label(value), level) for level, value in enumerate(values)],
+        )
+        for name, values in zip(data.factor_names, data.factor_values, strict=True)
+    ]
+
+    def make():
+        levels = torch.tensor([[slider.value for slider in sliders]], device=data.device)
+        if data.renderer is None or data.bases is not None:
+            row = data.nearest(levels)
+            if data.renderer is None:
+                return data.images[row[0]]
+            return data.render(levels, data.bases[row])[0]
+        return data.render(levels)[0]
+
+    widget = LiveImage(sliders, make)
+    widget.sliders = sliders
+    for slider in sliders:
+        slider.observe(widget.refresh, "value")
+    return widget
+
+
+def _label(value):
+    return f"{value:.2f}" if isinstance(value, float) else str(value)

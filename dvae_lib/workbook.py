@@ -1,0 +1,206 @@
+"""The runtime of a notebook: its tier, seed and device, what it records, and what it saves.
+
+A notebook begins with ``run = workbook.start("01_vae", tier, seed, device)``.
+"""
+
+import json
+import math
+import random
+import time
+import warnings
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from . import files
+from .results import Interval, ResultsTable, Row, Sweep, interval
+from .sources import definitions, run_folder
+
+__all__ = [
+    "TIERS",
+    "Codes",
+    "Interval",
+    "Run",
+    "definitions",
+    "interval",
+    "load_codes",
+    "pick_device",
+    "start",
+]
+
+TIERS = ("smoke", "classroom", "paper")
+VERSIONS_OF = ("dvae_lib", "torch", "torchvision", "numpy")
+
+
+def start(notebook, tier="classroom", seed=0, device="auto"):
+    """Seed everything, choose the device, and return the Run.
+
+    Raises ValueError for an unknown tier or notebook name or a device that is not there.
+    """
+    if tier not in TIERS:
+        raise ValueError(f"tier {tier!r}; choose one of: {', '.join(TIERS)}")
+    if not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"seed {seed!r}; choose an integer from 0 up")
+    chosen = pick_device(device)
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 (libraries still draw from it)
+    torch.manual_seed(seed)
+    # Keep warnings about a coming release out of what a reader sees; errors still raise.
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    return Run(notebook, tier, seed, chosen)
+
+
+def pick_device(device="auto"):
+    """A torch.device. "auto" takes CUDA, then MPS, then the CPU.
+
+    Raises ValueError, listing the devices that are there, for one that is not.
+    """
+    there = ["cpu"] + [f"cuda:{k}" for k in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        there.append("mps")
+    if device == "auto":
+        usable = [d for d in ("cuda:0", "mps", "cpu") if d in there]
+        return torch.device(usable[0])
+    try:
+        chosen = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device {device!r}; there are: auto, {', '.join(there)}") from error
+    wanted = "cuda:0" if device == "cuda" else str(chosen).replace(":0", "", chosen.type != "cuda")
+    if wanted not in there:
+        raise ValueError(f"device {device!r} is not on this machine; there are: {', '.join(there)}")
+    return chosen
+
+
+def device_name(device):
+    """What a reader calls the device: the GPU's name, or the CPU's with its number of threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "mps":
+        return "Apple GPU (MPS)"
+    return f"CPU, {torch.get_num_threads()} threads"
+
+
+class Run:
+    """One execution of a notebook. `folder` is where it writes; made when first written to."""
+
+    def __init__(self, notebook, tier, seed, device):
+        self.notebook, self.tier, self.seed, self.device = notebook, tier, seed, device
+        self.folder = run_folder(notebook, tier, seed)
+        self.rows = []
+        self._started = time.perf_counter()
+
+    def __repr__(self):
+        return f"{self.notebook}: tier {self.tier}, seed {self.seed}, {device_name(self.device)}"
+
+    def pick(self, **values):
+        """The value for this run's tier: run.pick(smoke=20, classroom=4_000, paper=200_000)."""
+        if set(values) != set(TIERS):
+            raise ValueError(f"pick({', '.join(values)}); give a value for each of {TIERS}")
+        return values[self.tier]
+
+    def record(self, name, value, *, paper=None, at_least=None, at_most=None, unit=""):
+        """Record a measured number, and the claim it must meet at tiers classroom and paper.
+
+        paper: the published number, as a number or words. at_least, at_most: the bounds of the
+        claim. The row is written at once; a name that is recorded again replaces its row.
+        Raises ValueError if the value is not a finite number.
+        """
+        value = float(value)
+        if not math.isfinite(value):
+            raise ValueError(f"{name} is {value}; only finite numbers are recorded")
+        row = Row(name, value, unit, paper, at_least, at_most)
+        self.rows = [r for r in self.rows if r.name != name] + [row]
+        self._write()
+
+    def results(self):
+        """The table of what was recorded, for the end of a notebook."""
+        return ResultsTable(self.rows, self.tier)
+
+    def sweep(self):
+        """The stored sweep of this notebook, for intervals over seeds. See Sweep."""
+        return Sweep.read(self.notebook)
+
+    def save_codes(self, method, encoder, decoder, codes, data):
+        """Save a trained method as an encode/decode pair with its codes and factors.
+
+        encoder: a module from images (B, C, H, W) in [0, 1] to codes (B, L). decoder: a module
+        from codes to images in [0, 1]. codes: (N, L), those of the N images of `data`. Each module
+        is saved as a program (torch.export) that runs without the notebook's classes.
+        Returns the folder; `load_codes` reads it.
+        """
+        from safetensors.torch import save_file
+
+        if len(codes) != len(data):
+            raise ValueError(f"{len(codes)} codes for {len(data)} images of {data.name}")
+        folder = self.folder / "codes" / method
+        batch = torch.export.Dim("batch")
+        for name, module, example in (
+            ("encoder", encoder, data.floats(torch.arange(2, device=data.device))),
+            ("decoder", decoder, codes[:2].float()),
+        ):
+            program = torch.export.export(
+                module.eval(), (example,), dynamic_shapes=({0: batch},), strict=False
+            )
+            with files.atomic(folder / f"{name}.pt2") as temporary:
+                # torch.export asks for the ending .pt2, which a temporary name does not have.
+                with open(temporary, "wb") as file:
+                    torch.export.save(program, file)
+        about = {
+            "notebook": self.notebook,
+            "method": method,
+            "tier": self.tier,
+            "seed": str(self.seed),
+            "data": data.name,
+            "factor_names": json.dumps(data.factor_names),
+            "factor_sizes": json.dumps(data.factor_sizes),
+        }
+        tensors = {"codes": codes, "factors": data.factors}
+        with files.atomic(folder / "codes.safetensors") as temporary:
+            save_file({k: v.cpu().contiguous() for k, v in tensors.items()}, temporary, about)
+        return folder
+
+    def _write(self):
+        files.write_json(
+            self.folder / "results.json",
+            {
+                "notebook": self.notebook,
+                "tier": self.tier,
+                "seed": self.seed,
+                "device": device_name(self.device),
+                "seconds": round(time.perf_counter() - self._started, 1),
+                "versions": {name: version(name) for name in VERSIONS_OF},
+                "rows": [vars(row) for row in self.rows],
+            },
+        )
+
+
+@dataclass
+class Codes:
+    """A saved method: encode images to codes, decode codes to images, without any training."""
+
+    encode: torch.nn.Module
+    decode: torch.nn.Module
+    codes: torch.Tensor
+    factors: torch.Tensor
+    about: dict
+
+
+def load_codes(folder):
+    """Open what Run.save_codes wrote. Raises FileNotFoundError or ValueError, naming the fix."""
+    from safetensors import SafetensorError, safe_open
+
+    folder = Path(folder)
+    if not (folder / "codes.safetensors").exists():
+        raise FileNotFoundError(f"no saved codes in {folder}; run the notebook that saves them")
+    try:
+        with safe_open(folder / "codes.safetensors", "pt") as file:
+            about = file.metadata()
+            codes, factors = file.get_tensor("codes"), file.get_tensor("factors")
+        modules = [torch.export.load(folder / f"{n}.pt2").module() for n in ("encoder", "decoder")]
+    except (SafetensorError, RuntimeError, OSError, KeyError) as error:
+        raise ValueError(f"the codes in {folder} are damaged ({error}); run it again") from error
+    return Codes(*modules, codes, factors, about)
