@@ -8,6 +8,7 @@ import numpy as np
 
 from . import files, sources
 
+TIERS = ("smoke", "classroom", "paper")
 ASSERTING_TIERS = ("classroom", "paper")
 
 

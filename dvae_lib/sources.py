@@ -53,8 +53,9 @@ def runs_folder():
     return Path(os.environ.get("DVAE_RUNS") or root() / "runs")
 
 
-def run_folder(notebook, tier, seed):
-    return runs_folder() / notebook / f"{tier}-seed{seed}"
+def run_folder(notebook, tier, seed, runs=None):
+    """The folder of one run, below `runs` (default: runs_folder())."""
+    return (runs or runs_folder()) / notebook / f"{tier}-seed{seed}"
 
 
 def results_path(notebook):

@@ -158,8 +158,8 @@ def _check_finite(loss, step, player, scalars):
         parts = ", ".join(f"{name} {float(value):.4g}" for name, value in scalars.items())
         raise FloatingPointError(
             f"the loss of player {player} is {float(loss)} at step {step} "
-            f"({parts or 'since last log'}). Lower the learning rate, or look for a log or a division by 0 in the loss; the last "
-            "checkpoint, if any, is from before this step"
+            f"({parts or 'since last log'}). Lower the learning rate, or look for a log or a "
+            "division by 0 in the loss; the last checkpoint, if any, is from before this step"
         )
 
 

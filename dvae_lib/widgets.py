@@ -110,8 +110,8 @@ def traverse(decode, codes, axes=None, reach=3.0, picker="image"):
 def factors(data):
     """A slider for each factor of a data set, and its image.
 
-    Procedural sets are rendered. Where an image is not determined by its factors (digits), the
-    nearest stored image is shown, in the chosen colours if the set has any.
+    Procedural sets are rendered. Of digits, which their factors do not determine, the nearest
+    stored image is shown, in the chosen colours if the set has any.
     """
     sliders = [
         _slider(
@@ -124,12 +124,12 @@ def factors(data):
 
     def make():
         levels = torch.tensor([[slider.value for slider in sliders]], device=data.device)
-        if data.renderer is None or data.bases is not None:
-            row = data.nearest(levels)
-            if data.renderer is None:
-                return data.images[row[0]]
-            return data.render(levels, data.bases[row])[0]
-        return data.render(levels)[0]
+        if data.renderer is None:
+            return data.images[data.nearest(levels)[0]]
+        if data.bases is None:
+            return data.render(levels)[0]
+        row = data.nearest(levels, data.base_factors)
+        return data.render(levels, data.bases[row])[0]
 
     widget = LiveImage(sliders, make)
     widget.sliders = sliders

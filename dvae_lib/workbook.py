@@ -3,6 +3,7 @@
 A notebook begins with ``run = workbook.start("01_vae", tier, seed, device)``.
 """
 
+import copy
 import json
 import math
 import random
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 
 from . import files
-from .results import Interval, ResultsTable, Row, Sweep, interval
+from .results import TIERS, Interval, ResultsTable, Row, Sweep, interval
 from .sources import definitions, run_folder
 
 __all__ = [
@@ -31,7 +32,6 @@ __all__ = [
     "start",
 ]
 
-TIERS = ("smoke", "classroom", "paper")
 VERSIONS_OF = ("dvae_lib", "torch", "torchvision", "numpy")
 
 
@@ -142,13 +142,13 @@ class Run:
             ("encoder", encoder, data.floats(torch.arange(2, device=data.device))),
             ("decoder", decoder, codes[:2].float()),
         ):
+            # A copy on the CPU in the plain memory layout opens on every machine.
+            portable = copy.deepcopy(module).cpu().to(memory_format=torch.contiguous_format).eval()
             program = torch.export.export(
-                module.eval(), (example,), dynamic_shapes=({0: batch},), strict=False
+                portable, (example.cpu(),), dynamic_shapes=({0: batch},), strict=False
             )
-            with files.atomic(folder / f"{name}.pt2") as temporary:
-                # torch.export asks for the ending .pt2, which a temporary name does not have.
-                with open(temporary, "wb") as file:
-                    torch.export.save(program, file)
+            with files.atomic(folder / f"{name}.pt2") as temporary, open(temporary, "wb") as file:
+                torch.export.save(program, file)
         about = {
             "notebook": self.notebook,
             "method": method,

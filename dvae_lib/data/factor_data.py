@@ -161,16 +161,18 @@ class FactorData:
             factors[:, column] = torch.as_tensor(level, device=self.device)
         return self.render(factors, None if self.bases is None else self.bases[index])
 
-    def nearest(self, factors):
+    def nearest(self, factors, names=None):
         """Rows (M,) of the stored images whose factors are nearest to `factors` (M, K).
 
-        Distance: the number of factors that differ, then their summed difference in levels.
+        Distance: the number of factors that differ, then their summed difference in levels; over
+        the factors in `names` alone, if given. The first of equally near rows is taken.
         """
         factors = torch.as_tensor(factors, device=self.device)
         self._check_levels(factors)
+        columns = [self.column(name) for name in names or self.factor_names]
         rows = []
-        for wanted in factors:
-            difference = (self.factors - wanted).abs()
+        for wanted in factors[:, columns]:
+            difference = (self.factors[:, columns] - wanted).abs()
             distance = (difference > 0).sum(1) * sum(self.factor_sizes) + difference.sum(1)
             rows.append(distance.argmin())
         return torch.stack(rows)

@@ -1,0 +1,141 @@
+"""The command `dvae`: run, sweep and store notebooks."""
+
+import argparse
+import ast
+import sys
+
+from . import execution, sources
+from .results import TIERS
+
+
+def main(arguments=None):
+    """Parse the command line, act, and return the exit status: 0 if all went well."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.act(options)
+    except (ValueError, OSError) as error:
+        print(f"dvae: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("dvae: interrupted; finished runs are kept", file=sys.stderr)
+        return 130
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="dvae", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="execute notebooks into runs/")
+    run.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="default: all of them")
+    run.add_argument("--seed", type=int, default=0)
+    run.add_argument(
+        "-p",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        dest="parameters",
+        help="set a parameter of the notebook",
+    )
+    run.set_defaults(act=_run)
+
+    sweep = commands.add_parser("sweep", help="execute a notebook once a seed and setting")
+    sweep.add_argument("notebook", metavar="NOTEBOOK")
+    sweep.add_argument("--seeds", type=_seeds, required=True, help="for example 0-4 or 0,2,5")
+    sweep.add_argument(
+        "-p",
+        action="append",
+        default=[],
+        metavar="NAME=V1,V2",
+        dest="parameters",
+        help="values of a parameter; with several -p every combination is run",
+    )
+    sweep.set_defaults(act=_sweep)
+
+    for command in (run, sweep):
+        command.add_argument("--tier", default="classroom", help=", ".join(TIERS))
+        command.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
+        command.add_argument("--workers", type=int, default=1, help="notebooks at a time")
+
+    store = commands.add_parser("store", help="execute at tier classroom and store in place")
+    store.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="default: all of them")
+    store.set_defaults(act=_store)
+    return parser
+
+
+def _run(options):
+    settings = tuple(sorted((name, _value(text)) for name, text in options.parameters))
+    reserved = {"tier", "seed", "device"} & {name for name, _ in settings}
+    if reserved:
+        raise ValueError(f"set {', '.join(sorted(reserved))} with its own option, not with -p")
+    jobs = [
+        execution.Job(name, options.tier, options.seed, options.device, settings)
+        for name in _names(options.notebooks)
+    ]
+    return _report(execution.run_all(jobs, options.workers))
+
+
+def _sweep(options):
+    settings = {}
+    for text in options.parameters:
+        name, equals, values = text.partition("=")
+        if not equals or not values:
+            raise ValueError(f"-p {text}: write name=value1,value2")
+        settings[name] = [_value(value) for value in values.split(",")]
+    outcomes, path = execution.sweep(
+        options.notebook, options.seeds, settings, options.tier, options.device, options.workers
+    )
+    status = _report(outcomes)
+    print(f"{len(outcomes)} runs executed; results gathered in {path}")
+    return status
+
+
+def _store(options):
+    return _report([execution.store(name) for name in _names(options.notebooks)])
+
+
+def _names(given):
+    names = given or [path.stem for path in sorted(sources.notebooks_folder().glob("*.ipynb"))]
+    return [sources.notebook_path(name).stem for name in names]
+
+
+def _value(text):
+    """A parameter's value as Python would read it; a bare word is a string."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _seeds(text):
+    seeds = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        seeds += range(int(first), int(last or first) + 1)
+    return list(dict.fromkeys(seeds))
+
+
+def _report(outcomes):
+    """Print a table of outcomes and the reasons behind the bad ones; 1 if there are any."""
+    rows = [("notebook", "tier", "seconds", "claims")]
+    for outcome in outcomes:
+        claims = [row for row in outcome.rows if row.held is not None]
+        held = sum(row.held for row in claims)
+        state = f"{held} of {len(claims)} held" if claims else "none"
+        if claims and outcome.job.tier not in execution.ASSERTING_TIERS:
+            state += " (not asserted)"
+        state = "RAISED" if outcome.error else state
+        rows.append((outcome.job.label, outcome.job.tier, f"{outcome.seconds:.1f}", state))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
+    for outcome in outcomes:
+        if outcome.error:
+            print(f"\n{outcome.job.label} raised: {outcome.error}\n  see {outcome.job.folder}")
+        for row in outcome.failed_claims:
+            print(f"\n{outcome.job.label}: claim failed: {row.name} = {row.value:.4g}, {row.bound}")
+    return 0 if all(outcome.good for outcome in outcomes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
