@@ -85,7 +85,8 @@ def _original(folder, split, download):
 
     try:
         mnist = MNIST(folder, train=split == "train", download=download)
-    except (RuntimeError, OSError, ValueError, EOFError) as error:
+    # torchvision checks what it reads with assert.
+    except (RuntimeError, OSError, ValueError, TypeError, AssertionError) as error:
         raise FileNotFoundError(
             f"no readable MNIST in {folder} ({error}). Give the folder that holds MNIST/raw, "
             "delete damaged files there, or pass download=True where there is a network; without "

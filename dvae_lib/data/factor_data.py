@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 
@@ -51,6 +52,10 @@ class FactorData:
             raise ValueError(
                 f"{self.name}: factors {tuple(self.factors.shape)} for {len(self.images)} images "
                 f"and {len(self.factor_names)} factor names; expected one row an image"
+            )
+        if self.factors.dtype != torch.int64:
+            raise TypeError(
+                f"{self.name}: factors are {self.factors.dtype}, expected levels, torch.int64"
             )
         self._check_levels(self.factors)
 
@@ -252,9 +257,9 @@ class Batches:
     def __getitem__(self, step):
         epoch, position = divmod(step, self.per_epoch)
         if epoch != self._epoch:
-            generator = torch.Generator().manual_seed((self.seed << 32) + epoch)
-            order = torch.randperm(len(self.data), generator=generator)
-            self._epoch, self._order = epoch, order.to(self.data.device)
+            # NumPy mixes both numbers; torch's CPU generator takes 32 bits of a seed.
+            order = np.random.default_rng((self.seed, epoch)).permutation(len(self.data))
+            self._epoch, self._order = epoch, torch.from_numpy(order).to(self.data.device)
         start = position * self.batch_size
         index = self._order[start : start + self.batch_size]
         return Batch(self.data.floats(index), self.data.factors[index], index)

@@ -8,6 +8,7 @@ give the same image.
 
 import math
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -138,7 +139,7 @@ def _read_original(path, index):
     try:
         with np.load(path, allow_pickle=False) as archive:
             images = archive["imgs"]
-    except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError) as error:
         raise ValueError(f"{path} is damaged or not dSprites ({error}); get it again") from error
     if images.shape != (N_ALL, 64, 64) or images.dtype != np.uint8:
         raise ValueError(

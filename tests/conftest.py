@@ -1,0 +1,72 @@
+"""What several test files share: runs go to a temporary folder, notebooks to a temporary copy."""
+
+import os
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+
+from dvae_lib import sources
+from dvae_lib.data import FactorData
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+# Small tensors on a busy machine: threads would wait for each other. Subprocesses inherit this.
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
+
+PARAMETERS = 'tier = "classroom"\nseed = 0\ndevice = "auto"'
+
+
+@pytest.fixture(autouse=True)
+def runs(tmp_path, monkeypatch):
+    """No test writes into the repository's runs/."""
+    monkeypatch.setenv("DVAE_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "runs"
+
+
+class Checkout:
+    """A copy of the library beside an empty notebooks folder."""
+
+    def __init__(self, folder):
+        self.folder, self.library, self.notebooks = (
+            folder,
+            folder / "dvae_lib",
+            folder / "notebooks",
+        )
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(REPOSITORY / "dvae_lib", self.library, ignore=ignored)
+        (self.notebooks / "results").mkdir(parents=True)
+
+    def write(self, name, *cells, parameters=PARAMETERS):
+        """A notebook of code cells, the first of which holds the parameters."""
+        code = [nbformat.v4.new_code_cell(source) for source in (parameters, *cells)]
+        code[0].metadata["tags"] = ["parameters"]
+        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        notebook = nbformat.v4.new_notebook(cells=code, metadata={"kernelspec": kernel})
+        path = self.notebooks / f"{name}.ipynb"
+        nbformat.write(notebook, path)
+        return path
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A temporary checkout that `sources` takes for its own."""
+    copy = Checkout(tmp_path / "checkout")
+    monkeypatch.setattr(sources, "__file__", str(copy.library / "sources.py"))
+    return copy
+
+
+def paint(factors):
+    """A renderer that can be read back: channel k of the image is 10 times level k."""
+    return (10 * factors).to(torch.uint8)[:, :, None, None].expand(-1, -1, 4, 4).contiguous()
+
+
+@pytest.fixture
+def painted():
+    """All 24 combinations of three factors, as images that `paint` made."""
+    sizes = (2, 3, 4)
+    factors = torch.cartesian_prod(*map(torch.arange, sizes))
+    values = tuple(tuple(range(size)) for size in sizes)
+    return FactorData("painted", paint(factors), factors, ("a", "b", "c"), sizes, values, paint)

@@ -1,0 +1,158 @@
+"""Sprites against real dSprites frames and against plain geometry."""
+
+import json
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dvae_lib.data import sprites
+
+CHECKSUMS = Path(__file__).parent / "data" / "dsprites_checksums.json"
+SQUARE, ELLIPSE, HEART = range(3)
+
+
+def grid(shape, scale, orientation, x, y):
+    """Every combination of the given levels, as factors (M, 5)."""
+    return torch.cartesian_prod(*map(torch.as_tensor, (shape, scale, orientation, x, y)))
+
+
+def test_agree_with_real_frames():
+    """320 frames of the original, known by their checksums; 4 hearts are known to differ."""
+    rows = [line.split() for line in json.loads(CHECKSUMS.read_text())["frames"]]
+    factors = torch.tensor([[int(word) for word in row[:5]] for row in rows])
+    images = sprites.render(factors).numpy() // 255
+    equal = np.array(
+        [
+            zlib.crc32(np.packbits(image).tobytes()) == int(row[5], 16)
+            for image, row in zip(images, rows, strict=True)
+        ]
+    )
+    hearts = factors[:, 0].numpy() == HEART
+    assert (~hearts).sum() == 128
+    assert equal[~hearts].all()
+    assert hearts.sum() == 192
+    assert equal[hearts].sum() >= 188
+
+
+def test_an_image_depends_on_its_factors_alone():
+    """Neither the size nor the order of a batch, nor the chunks inside, may change a pixel."""
+    factors = grid(range(3), range(6), range(0, 40, 3), [5], [20])
+    many = torch.cat([factors, grid([SQUARE], [3], [7], range(32), range(64))[:2048] % 32])
+    together = sprites.render(many)[: len(factors)]
+    alone = torch.cat([sprites.render(row) for row in factors.split(1)])
+    assert torch.equal(together, alone)
+    order = torch.randperm(len(factors), generator=torch.Generator().manual_seed(0))
+    shuffled = torch.cat([sprites.render(part) for part in factors[order].split(7)])
+    assert torch.equal(shuffled, together[order])
+
+
+def test_orientation_runs_over_a_full_turn():
+    first, last = (sprites.render(grid(range(3), range(6), [k], [3], [9])) for k in (0, 39))
+    assert torch.equal(first, last)
+
+
+@pytest.mark.parametrize("shape", range(3))
+def test_a_level_of_x_is_32_31_of_a_pixel(shape):
+    images = sprites.render(grid([shape], [5], [7], range(32), [16]))[:, 0]
+    # 31 levels are 32 pixels, a whole number: there and back the image is the same to the bit.
+    assert torch.equal(images[31], images[0].roll(32, dims=1))
+    mass = images.double()
+    centroid = (mass.sum(1) * torch.arange(64)).sum(1) / mass.sum((1, 2))
+    assert torch.allclose(centroid.diff(), torch.full((31,), 32 / 31).double(), atol=0.15)
+
+
+@pytest.mark.parametrize(
+    ("shape", "area"), [(SQUARE, 0.3**2), (ELLIPSE, np.pi * 0.19948 * 0.112744), (HEART, None)]
+)
+def test_area_grows_with_the_square_of_the_scale(shape, area):
+    """The mean count of pixels over positions is the area: in object units, for every scale."""
+    units = []
+    for scale in range(6):
+        images = sprites.render(grid([shape], [scale], [7], range(32), range(0, 32, 8)))
+        side = 64 * (0.5 + 0.1 * scale)
+        units.append(float((images > 0).sum((1, 2, 3)).double().mean()) / side**2)
+    assert units == pytest.approx([area or units[-1]] * 6, rel=0.01)
+
+
+def test_positions_count_every_combination_once_with_y_fastest():
+    factors = sprites.factors_of(torch.arange(737_280))
+    position = np.ravel_multi_index(factors.numpy().T, (3, 6, 40, 32, 32))
+    assert np.array_equal(position, np.arange(737_280))
+
+
+@pytest.mark.parametrize("n", [0, -1, 737_281, 1.5, "some"])
+def test_a_wrong_number_of_sprites_is_an_error(n):
+    with pytest.raises(ValueError, match="choose 1 to 737280 or 'all'"):
+        sprites.load(n)
+
+
+# --- the original file, in small ---------------------------------------------------------------
+
+
+@pytest.fixture
+def small_original(tmp_path, monkeypatch):
+    """An npz as the original's, of its first 2,000 images alone."""
+    monkeypatch.setattr(sprites, "N_ALL", 2000)
+    images = sprites.render(sprites.factors_of(torch.arange(2000)))[:, 0].numpy() // 255
+    path = tmp_path / "dsprites.npz"
+    np.savez_compressed(path, imgs=images)
+    return path, images
+
+
+def test_the_original_reads_as_the_same_set(small_original):
+    path, _ = small_original
+    drawn, read = sprites.load(300, seed=3), sprites.load(300, seed=3, original=path)
+    assert torch.equal(drawn.images, read.images)
+    assert torch.equal(drawn.factors, read.factors)
+    assert (drawn.name, read.name) == ("sprites", "dSprites")
+
+
+def truncate(path, images):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip_bits(path, images):
+    """Make the first compressed block one of a kind that does not exist."""
+    content = bytearray(path.read_bytes())
+    content[30 + sum(struct.unpack("<HH", content[26:30]))] = 0xFF
+    path.write_bytes(content)
+
+
+def not_an_archive(path, images):
+    path.write_text("<html>not found</html>")
+
+
+def too_few(path, images):
+    np.savez_compressed(path, imgs=images[:100])
+
+
+def another_order(path, images):
+    np.savez_compressed(path, imgs=images[::-1])
+
+
+def other_values(path, images):
+    np.savez_compressed(path, imgs=images * 255)
+
+
+def without_images(path, images):
+    np.savez_compressed(path, pictures=images)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [truncate, flip_bits, not_an_archive, too_few, another_order, other_values, without_images],
+)
+def test_a_wrong_original_is_an_error_that_names_it(small_original, damage):
+    path, images = small_original
+    damage(path, images)
+    with pytest.raises(ValueError, match=r"dsprites\.npz"):
+        sprites.load(100, original=path)
+
+
+def test_a_missing_original_is_an_error_that_says_where_to_get_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.npz: get dsprites_.* or leave"):
+        sprites.load(100, original=tmp_path / "nothing.npz")
