@@ -130,8 +130,9 @@ def loss_curves(history, names=("loss",), alt=None):
         axes.plot(history.steps, history.scalars[name], label=name)
     # The first values are far off; the axis follows the rest.
     late = np.concatenate([history.scalars[name][len(history.steps) // 20 :] for name in names])
-    margin = 0.05 * (late.max() - late.min()) + 1e-9
-    axes.set(xlabel="step", ylim=(late.min() - margin, late.max() + margin))
+    low, high = np.nanmin(late), np.nanmax(late)
+    margin = 0.05 * (high - low) + 1e-9
+    axes.set(xlabel="step", ylim=(low - margin, high + margin))
     axes.legend(frameon=False)
     return figure
 

@@ -1,7 +1,9 @@
 """The training loop: one or more players take turns on batches, and a kill loses nothing."""
 
+import functools
 import hashlib
 import json
+import math
 import time
 import types
 from collections.abc import Callable
@@ -34,7 +36,10 @@ class Player:
 
 @dataclass
 class History:
-    """What a training logged: steps, and for each scalar its mean since the step before."""
+    """What a training logged: steps, and for each scalar its mean since the step before.
+
+    A scalar has a value for every step, NaN where its player did not move since the step before.
+    """
 
     steps: list[int] = field(default_factory=list)
     scalars: dict[str, list[float]] = field(default_factory=dict)
@@ -43,8 +48,9 @@ class History:
 
     def add(self, step, means):
         self.steps.append(step)
-        for name, value in means.items():
-            self.scalars.setdefault(name, []).append(value)
+        for name in self.scalars | means:
+            values = self.scalars.setdefault(name, [math.nan] * (len(self.steps) - 1))
+            values.append(means.get(name, math.nan))
 
 
 def train(
@@ -147,17 +153,17 @@ class _Log:
             if name == "loss":
                 _check_finite(torch.tensor(value), step - 1, player, {})
         if n_players == 1:
-            return {name: value for (_, name), value in means.items()}
+            return {"loss": math.nan} | {name: value for (_, name), value in means.items()}
         named = {f"{player} {name}": value for (player, name), value in means.items()}
         losses = [value for (_, name), value in means.items() if name == "loss"]
-        return named | {"loss": sum(losses) / len(losses)}
+        return named | {"loss": sum(losses) / len(losses) if losses else math.nan}
 
 
 def _check_finite(loss, step, player, scalars):
     if not torch.isfinite(loss):
-        parts = ", ".join(f"{name} {float(value):.4g}" for name, value in scalars.items())
+        parts = ", ".join(f"{name} {value.item():.4g}" for name, value in scalars.items())
         raise FloatingPointError(
-            f"the loss of player {player} is {float(loss)} at step {step} "
+            f"the loss of player {player} is {loss.item()} at step {step} "
             f"({parts or 'since last log'}). Lower the learning rate, or look for a log or a "
             "division by 0 in the loss; the last checkpoint, if any, is from before this step"
         )
@@ -265,8 +271,10 @@ def _identity(model, players, batches, bf16):
     """A checksum of what makes a run what it is: network, optimisers, data order, code, seed."""
     parts = [repr(model), repr(batches), str(torch.initial_seed()), str(bf16)]
     for module in model.modules():
-        if not type(module).__module__.startswith("torch."):
-            parts += _code_of(type(module).forward)
+        for kind in type(module).__mro__:
+            if not kind.__module__.startswith(("torch.", "builtins")):
+                for method in vars(kind).values():
+                    parts += _code_of(method)
     for player in players:
         parts += [str(player.every), type(player.optimizer).__name__]
         parts += [
@@ -281,10 +289,14 @@ def _code_of(function, seen=None):
     """Bytecode and constants of a function and of the functions of its own module that it calls."""
     seen = set() if seen is None else seen
     function = getattr(function, "__func__", function)
+    if isinstance(function, functools.partial):
+        given = [*enumerate(function.args), *sorted(function.keywords.items())]
+        return _code_of(function.func, seen) + [f"{name}={_plain(v)}" for name, v in given]
     if not isinstance(function, types.FunctionType) or function in seen:
         return []
     seen.add(function)
-    parts, pending = [], [function.__code__]
+    defaults = (function.__defaults__ or (), *(function.__kwdefaults__ or {}).items())
+    parts, pending = [_plain(defaults)], [function.__code__]
     for cell in function.__closure__ or ():
         parts += _code_of(cell.cell_contents, seen) or [_plain(cell.cell_contents)]
     while pending:
@@ -306,4 +318,6 @@ def _code_of(function, seen=None):
 
 def _plain(value):
     """The value of a number or word; of anything else its type, whose repr may hold an address."""
-    return repr(value) if isinstance(value, int | float | str | tuple) else type(value).__name__
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_plain, value))})"
+    return repr(value) if isinstance(value, int | float | str) else type(value).__name__

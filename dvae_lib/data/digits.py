@@ -86,7 +86,7 @@ def _original(folder, split, download):
     try:
         mnist = MNIST(folder, train=split == "train", download=download)
     # torchvision checks what it reads with assert.
-    except (RuntimeError, OSError, ValueError, TypeError, AssertionError) as error:
+    except (RuntimeError, OSError, ValueError, EOFError, TypeError, AssertionError) as error:
         raise FileNotFoundError(
             f"no readable MNIST in {folder} ({error}). Give the folder that holds MNIST/raw, "
             "delete damaged files there, or pass download=True where there is a network; without "

@@ -1,0 +1,72 @@
+"""Network backbones: sizes from the literature, shapes, and errors for wrong images."""
+
+import pytest
+import torch
+from torch import nn
+
+from dvae_lib import nets
+
+
+def test_the_standard_networks_have_the_published_size():
+    """Burgess et al. 2018 / Locatello et al. 2019, counted by hand for 64x64x3 and 10 latents.
+
+    Convolutions: k * k * in * out + out; the decoder mirrors the encoder.
+    """
+    encoder = nets.Encoder((3, 64, 64), 20)
+    decoder = nets.Decoder(10, (3, 64, 64))
+    assert sum(p.numel() for net in (encoder, decoder) for p in net.parameters()) == 766_295
+
+
+@pytest.mark.parametrize("size", [32, 64])
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_shapes(channels, size):
+    encoder = nets.Encoder((channels, size, size), 7)
+    decoder = nets.Decoder(4, (channels, size, size))
+    images = torch.rand(2, channels, size, size)
+    assert encoder(images).shape == (2, 7)
+    nn.init.constant_(decoder.layers[-1].bias, -10)
+    decoded = decoder(torch.randn(2, 4))
+    assert decoded.shape == images.shape
+    assert decoded.max() < 0  # logits or means: the last layer is not cut at zero
+
+
+def test_an_image_is_encoded_by_itself():
+    """No batch statistics: the code of an image does not depend on its neighbours."""
+    torch.manual_seed(0)
+    encoder = nets.Encoder((1, 32, 32), 5)
+    images = torch.rand(4, 1, 32, 32)
+    torch.testing.assert_close(encoder(images)[2:3], encoder(images[2:3]))
+
+
+@pytest.mark.parametrize("shape", [(3, 28, 28), (3, 64, 32), (64, 64), (2, 3, 64, 64)])
+def test_a_wrong_size_lists_the_right_ones(shape):
+    for build in (lambda: nets.Encoder(shape, 4), lambda: nets.Decoder(4, shape)):
+        with pytest.raises(ValueError, match="32x32 or 64x64 pixels; pad or resize"):
+            build()
+
+
+def test_wrong_images_are_named():
+    encoder = nets.Encoder((3, 32, 32), 4)
+    with pytest.raises(ValueError, match=r"\(2, 1, 32, 32\): this encoder takes \(batch, 3, 32"):
+        encoder(torch.rand(2, 1, 32, 32))
+    with pytest.raises(ValueError, match=r"\(2, 3, 64, 64\)"):
+        encoder(torch.rand(2, 3, 64, 64))
+    with pytest.raises(TypeError, match="uint8: divide them by 255"):
+        encoder(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
+
+
+def test_mlp_flattens_and_ends_without_relu():
+    torch.manual_seed(0)
+    mlp = nets.MLP(12, 50, 3)
+    out = mlp(torch.randn(20, 3, 2, 2))
+    assert out.shape == (20, 3)
+    assert out.min() < 0
+    assert sum(p.numel() for p in mlp.parameters()) == 12 * 50 + 50 + 50 * 3 + 3
+    with pytest.raises(ValueError, match=r"MLP\(12,\): give at least the input and the output"):
+        nets.MLP(12)
+
+
+def test_mlp_without_hidden_layer_is_linear():
+    mlp = nets.MLP(4, 2)
+    x, y = torch.randn(2, 5, 4)
+    torch.testing.assert_close(mlp(x) + mlp(y), mlp(x + y) + mlp(torch.zeros(5, 4)))

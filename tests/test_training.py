@@ -1,0 +1,305 @@
+"""The training loop: against closed forms, and against itself after a kill."""
+
+import functools
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from dvae_lib import nets
+from dvae_lib.data import sprites
+from dvae_lib.training import Player, train
+
+
+class Always:
+    """The same batch at every step."""
+
+    def __init__(self, *tensors):
+        self.tensors = tensors
+
+    def __repr__(self):
+        return "Always"
+
+    def __getitem__(self, step):
+        return self.tensors
+
+
+def test_least_squares_reaches_the_closed_form():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(50, 3, generator=generator, dtype=torch.float64)
+    y = torch.randn(50, 1, generator=generator, dtype=torch.float64)
+    model = nn.Linear(3, 1, bias=False, dtype=torch.float64)
+
+    def loss(batch):
+        return {"loss": ((model(batch[0]) - batch[1]) ** 2).mean()}
+
+    player = Player(loss, torch.optim.SGD(model.parameters(), 0.2))
+    history = train(model, player, Always(x, y), 300, log_every=50)
+    expected = torch.linalg.lstsq(x, y).solution
+    torch.testing.assert_close(model.weight.detach().T, expected)
+    assert history.steps == [50, 100, 150, 200, 250, 300]
+    residual = float(((x @ expected - y) ** 2).mean())
+    assert history.scalars["loss"][-1] == pytest.approx(residual, rel=1e-5)
+    assert not model.training
+
+
+def test_the_history_holds_means_between_logs():
+    """The loss of step k is k, so the mean over steps 4 to 7 is 5.5."""
+    model = nn.Linear(1, 1)
+    steps = iter(range(10))
+
+    def loss(batch):
+        return {"loss": 0 * model.weight.sum() + next(steps)}
+
+    player = Player(loss, torch.optim.SGD(model.parameters(), 0.1))
+    history = train(model, player, Always(torch.zeros(1)), 10, log_every=4)
+    assert history.steps == [4, 8, 10]
+    assert history.scalars == {"loss": [1.5, 5.5, 8.5]}
+
+
+def test_players_move_their_own_parameters_as_often_as_said():
+    """The loss is the sum of all weights: a move lowers a weight by the learning rate, 1."""
+    model = nn.ModuleDict({name: nn.Linear(1, 1, bias=False) for name in ("a", "b", "idle")})
+    for net in model.values():
+        nn.init.zeros_(net.weight)
+
+    def loss(batch):
+        return {"loss": sum(net.weight.sum() for net in model.values())}
+
+    players = [
+        Player(loss, torch.optim.SGD(model["a"].parameters(), 1.0)),
+        Player(loss, torch.optim.SGD(model["b"].parameters(), 1.0), every=3),
+    ]
+    history = train(model, players, Always(torch.zeros(1)), 8, log_every=4)
+    moved = {name: -net.weight.item() for name, net in model.items()}
+    assert moved == {"a": 8, "b": 3, "idle": 0}  # b moves at steps 0, 3 and 6
+    assert model["idle"].weight.grad is None
+    assert set(history.scalars) == {"0 loss", "1 loss", "loss"}
+
+
+def test_a_window_in_which_a_player_never_moved_is_logged_as_not_a_number():
+    """Every curve has a point for every logged step, or it could not be drawn."""
+    model = nn.Linear(1, 1)
+
+    def loss(batch):
+        return {"loss": 0 * model.weight.sum() + 2}
+
+    optimizer = torch.optim.SGD(model.parameters(), 1.0)
+    for players in (Player(loss, optimizer, 3), [Player(loss, optimizer, k) for k in (2, 3)]):
+        history = train(model, players, Always(torch.zeros(1)), 6, log_every=1)
+        assert {len(values) for values in history.scalars.values()} == {6}
+        assert [value == value for value in history.scalars["loss"]][:2] == [True, False]
+
+
+def test_a_loss_that_is_not_finite_stops_before_it_does_harm():
+    model = nn.Linear(1, 1)
+    seen = []
+
+    def loss(batch):
+        seen.append(model.weight.detach().clone())
+        bad = torch.nan if len(seen) == 8 else 0.0
+        return {"loss": model.weight.sum() + bad, "kl": torch.tensor(3.0)}
+
+    player = Player(loss, torch.optim.Adam(model.parameters(), 0.1))
+    with pytest.raises(FloatingPointError, match=r"is nan at step 7 \(loss nan, kl 3\)"):
+        train(model, player, Always(torch.zeros(1)), 20)
+    assert torch.equal(model.weight, seen[-1])
+    assert not torch.equal(seen[-1], seen[-2])
+
+
+# --- kills and checkpoints -----------------------------------------------------------------------
+
+
+def test_a_killed_run_goes_on_to_the_same_weights_bit_for_bit(tmp_path):
+    """kill -9 at step 9 of 12, after the checkpoint at 8; noise, Adam, channels_last matter."""
+    script = Path(__file__).with_name("kill_and_go_on.py")
+    command = [sys.executable, script, tmp_path]
+    killed = subprocess.run([*command, "killed"], capture_output=True, text=True)
+    assert killed.returncode == -9, killed.stderr
+    assert (tmp_path / "checkpoint.safetensors").exists()
+    subprocess.run([*command, "goes_on"], check=True, capture_output=True)
+    runs = torch.load(tmp_path / "weights.pt", weights_only=False)
+    (weights, history, steps), (expected, expected_history, all_steps) = (
+        runs["broken"],
+        runs["unbroken"],
+    )
+    assert (steps, all_steps) == (4, 12)
+    assert weights.keys() == expected.keys()
+    for name in expected:
+        assert torch.equal(weights[name], expected[name]), name
+    assert history["steps"] == expected_history["steps"]
+    assert history["scalars"] == expected_history["scalars"]
+    assert not (tmp_path / "checkpoint.safetensors").exists()  # removed at the end
+
+
+class Interrupted(Exception):
+    """What stands for a kill where the process must live on."""
+
+
+def square(model, scale, batch):
+    return {"loss": scale * (model(batch[0]) ** 2).mean()}
+
+
+def with_constant(model):
+    return lambda batch: {"loss": 3 * (model(batch[0]) ** 2).mean()}
+
+
+def with_other_constant(model):
+    return lambda batch: {"loss": 4 * (model(batch[0]) ** 2).mean()}
+
+
+def with_closure(scale, model):
+    return lambda batch: {"loss": scale * (model(batch[0]) ** 2).mean()}
+
+
+def with_default(scale, model):
+    return lambda batch, scale=scale: {"loss": scale * (model(batch[0]) ** 2).mean()}
+
+
+def with_partial(scale, model):
+    return functools.partial(square, model, scale)
+
+
+class Stretched(nn.Linear):
+    """A network whose loss calls a method other than forward."""
+
+    def stretch(self, x):
+        return 2 * self(x)
+
+
+class Shrunk(nn.Linear):
+    def stretch(self, x):
+        return self(x) / 2
+
+
+Shrunk.__name__ = Shrunk.__qualname__ = "Stretched"  # as when a cell is edited and run again
+
+
+def with_method(model):
+    return lambda batch: {"loss": (model.stretch(batch[0]) ** 2).mean()}
+
+
+def run(make_loss, checkpoint, steps=6, rate=0.1, stop_at=None, net=nn.Linear):
+    """Train a small network from a fixed seed; stop_at: raise Interrupted at that step."""
+    torch.manual_seed(0)
+    model = net(4, 2)
+    data = torch.randn(5, 4)
+    player = Player(make_loss(model), torch.optim.Adam(model.parameters(), rate))
+
+    class Batches(Always):
+        def __getitem__(self, step):
+            if step == stop_at:
+                raise Interrupted
+            return super().__getitem__(step)
+
+    train(model, player, Batches(data), steps, checkpoint=checkpoint, checkpoint_every=2)
+    return model.weight.detach()
+
+
+SETTINGS = {
+    "learning rate": ((with_constant, {}), (with_constant, {"rate": 0.2})),
+    "loss code": ((with_constant, {}), (with_other_constant, {})),
+    "closure": tuple((functools.partial(with_closure, scale), {}) for scale in (1, 2)),
+    "default": tuple((functools.partial(with_default, scale), {}) for scale in (1, 2)),
+    "partial": tuple((functools.partial(with_partial, scale), {}) for scale in (1, 2)),
+    "method": tuple((with_method, {"net": net}) for net in (Stretched, Shrunk)),
+}
+
+
+@pytest.mark.parametrize("changed", SETTINGS)
+def test_a_checkpoint_of_another_set_up_is_set_aside(tmp_path, changed):
+    """It is not used (the weights are those of a fresh run) and not lost (it is renamed)."""
+    (first, options), (second, other_options) = SETTINGS[changed]
+    checkpoint = tmp_path / "run.safetensors"
+    with pytest.raises(Interrupted):
+        run(first, checkpoint, stop_at=3, **options)
+    content = checkpoint.read_bytes()
+    weights = run(second, checkpoint, **other_options)
+    assert torch.equal(weights, run(second, None, **other_options))
+    assert (tmp_path / "run.old.safetensors").read_bytes() == content
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_a_checkpoint_of_the_same_set_up_is_used(tmp_path, setting):
+    (make_loss, options), _ = SETTINGS[setting]
+    checkpoint = tmp_path / "run.safetensors"
+    with pytest.raises(Interrupted):
+        run(make_loss, checkpoint, stop_at=5, **options)
+    weights = run(make_loss, checkpoint, **options)
+    assert torch.equal(weights, run(make_loss, None, **options))
+    assert list(tmp_path.iterdir()) == []  # used up, nothing set aside
+
+
+@pytest.mark.parametrize("keep", [0, 7, 0.5, 0.99])
+def test_a_damaged_checkpoint_is_an_error_and_left_in_place(tmp_path, keep):
+    checkpoint = tmp_path / "run.safetensors"
+    with pytest.raises(Interrupted):
+        run(with_constant, checkpoint, stop_at=3)
+    content = checkpoint.read_bytes()
+    content = content[: int(keep * len(content)) if keep < 1 else keep]
+    checkpoint.write_bytes(content)
+    with pytest.raises(ValueError, match=r"run\.safetensors is damaged .* delete it to start"):
+        run(with_constant, checkpoint)
+    assert checkpoint.read_bytes() == content
+
+
+# --- options that must not change what is learnt -------------------------------------------------
+
+
+def losses_of(net, **options):
+    """Losses of six steps of a small autoencoder."""
+    data = sprites.load(32)
+    torch.manual_seed(0)
+    model = net()
+
+    def loss(batch):
+        decoded = model(batch.images).view_as(batch.images)
+        return {"loss": ((decoded - batch.images) ** 2).mean()}
+
+    player = Player(loss, torch.optim.Adam(model.parameters(), 1e-3))
+    history = train(model, player, data.batches(8), 6, log_every=1, **options)
+    return torch.tensor(history.scalars["loss"])
+
+
+def convolutional():
+    return nn.Sequential(nets.Encoder((1, 64, 64), 4), nets.Decoder(4, (1, 64, 64)))
+
+
+def test_bf16_learns_as_float32_does():
+    """bfloat16 has 8 bits: a rounding changes a number by up to 0.4 %."""
+    plain, half = losses_of(convolutional), losses_of(convolutional, bf16=True)
+    torch.testing.assert_close(half, plain, rtol=0.03, atol=0)
+    assert not torch.equal(half, plain)
+
+
+def test_compiled_losses_learn_as_plain_ones_do():
+    """Compiled code differs in float32 rounding alone."""
+    if not any(map(shutil.which, ("g++", "clang++", "c++"))):
+        pytest.skip("no C++ compiler, which torch.compile needs on the CPU")
+    plain, compiled = (
+        losses_of(lambda: nets.MLP(64 * 64, 8, 64 * 64), compile=compile)
+        for compile in (False, True)
+    )
+    torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=0)
+
+
+def test_the_data_order_does_not_follow_the_global_seed():
+    """Two runs that start from one set of weights with other noise see the same images."""
+    data = sprites.load(32)
+    seen = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        model = nn.Linear(1, 1)
+        rows = []
+
+        def loss(batch, model=model, rows=rows):
+            rows.append(batch.index)
+            return {"loss": (model.weight * torch.randn(1)).sum()}
+
+        train(model, Player(loss, torch.optim.SGD(model.parameters(), 0.1)), data.batches(8, 5), 10)
+        seen.append(torch.cat(rows))
+    assert torch.equal(*seen)
