@@ -1,11 +1,14 @@
 """Writing files so that a crash or a full disk never harms what was saved before."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import tempfile
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 
 @contextlib.contextmanager
@@ -27,10 +30,11 @@ def atomic(path):
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # safetensors raises its own for a full disk
+        reason = getattr(error, "strerror", None) or error
         raise OSError(
-            error.errno,
-            f"could not write {path} ({error.strerror or error}). Free some space, or set "
+            getattr(error, "errno", None) or errno.EIO,
+            f"could not write {path} ({reason}). Free some space, or set "
             "DVAE_RUNS to a folder that can be written to; what was saved there before is unharmed",
         ) from error
     finally:

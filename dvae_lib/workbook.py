@@ -4,6 +4,7 @@ A notebook begins with ``run = workbook.start("01_vae", tier, seed, device)``.
 """
 
 import copy
+import io
 import json
 import math
 import random
@@ -147,8 +148,11 @@ class Run:
             program = torch.export.export(
                 portable, (example.cpu(),), dynamic_shapes=({0: batch},), strict=False
             )
-            with files.atomic(folder / f"{name}.pt2") as temporary, open(temporary, "wb") as file:
-                torch.export.save(program, file)
+            # Through memory: torch's own writer aborts the process when the disk is full.
+            buffer = io.BytesIO()
+            torch.export.save(program, buffer)
+            with files.atomic(folder / f"{name}.pt2") as temporary:
+                temporary.write_bytes(buffer.getvalue())
         about = {
             "notebook": self.notebook,
             "method": method,

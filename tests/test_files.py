@@ -1,0 +1,59 @@
+"""Files: what was saved before survives a full disk, and damage is named."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from full_disk import WRITERS
+
+from dvae_lib import files
+
+
+def content(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_full_disk_names_the_file_and_harms_nothing(runs):
+    """Results, saved codes and a checkpoint; nothing temporary is left either."""
+    for write in WRITERS:
+        write(runs)
+    before = content(runs)
+    script = Path(__file__).with_name("full_disk.py")
+    done = subprocess.run([sys.executable, script, runs], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert content(runs) == before
+    errors = done.stdout.splitlines()
+    for name, error in zip(("results.json", "encoder.pt2", "run.safetensors"), errors, strict=True):
+        assert f"{name} (" in error
+        assert "File too large" in error
+        assert "Free some space, or set DVAE_RUNS" in error
+
+
+def test_a_failure_midway_leaves_the_earlier_file(tmp_path):
+    path = tmp_path / "deep" / "value.json"
+    files.write_json(path, {"a": 1})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        files.write_json(path, {"a": float("nan")})
+    assert files.read_json(path) == {"a": 1}
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_that_names_the_fix(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError, match=r"value\.json .*set DVAE_RUNS"):
+        files.write_json(tmp_path / "file" / "value.json", 1)
+
+
+@pytest.mark.parametrize("text", ["", '{"a": ', "\xff\xfe"])
+def test_damaged_json_is_an_error_that_names_the_file(tmp_path, text):
+    path = tmp_path / "value.json"
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(ValueError, match=r"value\.json is damaged .*; delete it and run again"):
+        files.read_json(path)
+
+
+def test_sha256_of_the_published_example(tmp_path):
+    """FIPS 180-2, appendix B.1: the message "abc"."""
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert files.sha256(tmp_path / "abc").startswith("ba7816bf8f01cfea414140de5dae2223")
