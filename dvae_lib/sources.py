@@ -75,23 +75,27 @@ def code_cells(path):
 def definitions(notebook):
     """A module with the imports, constants, functions and classes of a notebook, nothing run.
 
-    Of the top-level statements, imports, functions, classes and assignments of literals to
-    NAMES_IN_CAPITALS are kept. The last definition of a name wins, as in a run of the notebook.
+    Of the top-level statements, imports, functions, classes and assignments to NAMES_IN_CAPITALS
+    are kept, these where they need no call and no other name. The last definition of a name wins,
+    as in a run of the notebook.
     """
     path = notebook_path(notebook)
     module = types.ModuleType(path.stem)
     module.__file__ = str(path)
     kept = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
-    body = []
+    body, constants = [], set()
     for source in code_cells(path):
         for node in ast.parse(source).body:
-            constant = (
+            if isinstance(node, kept):
+                body.append(node)
+            elif (
                 isinstance(node, ast.Assign)
                 and all(isinstance(t, ast.Name) and t.id.isupper() for t in node.targets)
                 and not any(isinstance(n, ast.Call) for n in ast.walk(node.value))
-            )
-            if isinstance(node, kept) or constant:
+                and {n.id for n in ast.walk(node.value) if isinstance(n, ast.Name)} <= constants
+            ):
                 body.append(node)
+                constants |= {t.id for t in node.targets}
     # Classes and dataclasses look their module up by name.
     sys.modules[f"notebook_{path.stem}"] = module
     module.__name__ = f"notebook_{path.stem}"
@@ -106,8 +110,8 @@ def code_digest(notebook):
     """
     sources = code_cells(notebook_path(notebook))
     parts = [_normal("\n".join(sources))]
-    for path in sorted(_modules_behind("\n".join(sources))):
-        parts.append(path.name + _normal(path.read_text()))
+    for path in sorted(_files_behind("\n".join(sources))):
+        parts.append(path.name + _normal(_source(path)))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
@@ -121,27 +125,50 @@ def _normal(source):
     return ast.dump(tree)
 
 
-def _modules_behind(source):
-    """Files of the library that code imports, directly or not, or names as a data set."""
+def _source(path):
+    return "\n".join(code_cells(path)) if path.suffix == ".ipynb" else path.read_text()
+
+
+def _files_behind(source):
+    """Files of the library that a notebook imports, directly or not, or names as a data set.
+
+    So too the notebooks that it reads definitions from.
+    """
     package = Path(__file__).parent
-    found, pending = set(), [source]
+    found, pending = set(), [(source, True)]
     while pending:
-        for node in ast.walk(ast.parse(pending.pop())):
+        text, in_notebook = pending.pop()
+        for node in ast.walk(ast.parse(text)):
             names = []
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
                 stem = node.module or ""
                 names = [stem] + [f"{stem}.{alias.name}" for alias in node.names]
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            elif in_notebook and isinstance(node, ast.Constant) and isinstance(node.value, str):
                 names = [f"data.{node.value}"] if node.value.isidentifier() else []
+            elif in_notebook and (name := _definitions_of(node)):
+                path = notebook_path(name)
+                if path not in found:
+                    found.add(path)
+                    pending.append((_source(path), True))
             for name in names:
                 parts = [p for p in name.split(".") if p and p != "dvae_lib"]
                 for path in _candidates(package, parts):
                     if path not in found and path.stem not in PRESENTATION:
                         found.add(path)
-                        pending.append(path.read_text())
+                        pending.append((_source(path), False))
     return found
+
+
+def _definitions_of(node):
+    """The name in a call definitions("name"), else None."""
+    match node:
+        case ast.Call(
+            func=ast.Name("definitions") | ast.Attribute(attr="definitions"),
+            args=[ast.Constant(str() as name)],
+        ):
+            return name
 
 
 def _candidates(package, parts):

@@ -10,6 +10,7 @@ import math
 import random
 import time
 import warnings
+import zipfile
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -39,7 +40,7 @@ VERSIONS_OF = ("dvae_lib", "torch", "torchvision", "numpy")
 def start(notebook, tier="classroom", seed=0, device="auto"):
     """Seed everything, choose the device, and return the Run.
 
-    Raises ValueError for an unknown tier or notebook name or a device that is not there.
+    Raises ValueError for an unknown tier, a wrong seed or a device that is not there.
     """
     if tier not in TIERS:
         raise ValueError(f"tier {tier!r}; choose one of: {', '.join(TIERS)}")
@@ -113,7 +114,8 @@ class Run:
         value = float(value)
         if not math.isfinite(value):
             raise ValueError(f"{name} is {value}; only finite numbers are recorded")
-        row = Row(name, value, unit, paper, at_least, at_most)
+        low, high = (None if bound is None else float(bound) for bound in (at_least, at_most))
+        row = Row(name, value, unit, paper, low, high)
         self.rows = [r for r in self.rows if r.name != name] + [row]
         self._write()
 
@@ -205,6 +207,6 @@ def load_codes(folder):
             about = file.metadata()
             codes, factors = file.get_tensor("codes"), file.get_tensor("factors")
         modules = [torch.export.load(folder / f"{n}.pt2").module() for n in ("encoder", "decoder")]
-    except (SafetensorError, RuntimeError, OSError, KeyError) as error:
+    except (SafetensorError, zipfile.BadZipFile, RuntimeError, OSError, KeyError) as error:
         raise ValueError(f"the codes in {folder} are damaged ({error}); run it again") from error
     return Codes(*modules, codes, factors, about)
