@@ -76,7 +76,7 @@ def check(jobs):
         if job.tier not in TIERS:
             raise ValueError(f"tier {job.tier!r}; choose one of: {', '.join(TIERS)}")
         known = set(inspect_notebook(path))
-        for name, _ in job.settings:
+        for name in ("tier", "seed", "device", *dict(job.settings)):
             if name not in known:
                 raise ValueError(
                     f"{job.notebook} has no parameter {name!r}; it has: {', '.join(sorted(known))}"
