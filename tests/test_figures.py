@@ -1,0 +1,143 @@
+"""Figures: alternative text, exact pixels, and what is decoded."""
+
+import base64
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dvae_lib import figures
+from dvae_lib.results import Row, Sweep
+from dvae_lib.training import History
+
+
+def test_a_figure_is_shown_as_a_png_with_alternative_text():
+    figure, axes = figures.subplots(alt="A line that rises.")
+    axes.plot([0, 1], [0, 1])
+    data, metadata = figure._repr_mimebundle_()
+    assert metadata["image/png"]["alt"] == "A line that rises."
+    assert "A line that rises." in data["text/plain"]
+    picture = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
+    assert picture.format == "PNG"
+    assert min(picture.size) > 100
+
+
+def test_a_figure_without_alternative_text_is_an_error():
+    with pytest.raises(ValueError, match="needs alternative text"):
+        figures.subplots(alt="")
+
+
+def test_tiles_lie_where_they_should():
+    """Three images in two columns, with a gap of one white pixel and one white place."""
+    images = torch.arange(1, 4, dtype=torch.uint8).view(3, 1, 1, 1).expand(3, 3, 2, 2)
+    expected = [
+        [1, 1, 255, 2, 2],
+        [1, 1, 255, 2, 2],
+        [255, 255, 255, 255, 255],
+        [3, 3, 255, 255, 255],
+        [3, 3, 255, 255, 255],
+    ]
+    sheet = figures.tile(images, columns=2, gap=1)
+    assert sheet.dtype == np.uint8
+    for channel in range(3):
+        assert sheet[:, :, channel].tolist() == expected
+
+
+def test_pixels_are_rounded_clipped_and_grey_becomes_colour():
+    values = torch.tensor([-0.5, 0.0, 0.5, 0.999, 1.0, 7.0]).view(1, 1, 1, 6)
+    pixels = figures.to_pixels(values)
+    assert pixels.shape == (1, 1, 6, 3)
+    assert pixels[0, 0, :, 0].tolist() == [0, 0, 128, 255, 255, 255]
+    assert (pixels == pixels[..., :1]).all()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_images_that_are_not_numbers_are_an_error(bad):
+    images = torch.zeros(2, 3, 4, 4)
+    images[1, 2, 3, 3] = bad
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        figures.image_grid(images, 2, alt="two images")
+
+
+def test_a_wrong_shape_is_named():
+    with pytest.raises(ValueError, match=r"\(2, 5, 4, 4\), expected \(N, 1 or 3, H, W\)"):
+        figures.to_pixels(torch.zeros(2, 5, 4, 4))
+    with pytest.raises(ValueError, match=r"shapes differ: \(2, 3, 4, 4\), \(1, 3, 4, 4\)"):
+        figures.reconstructions(torch.zeros(2, 3, 4, 4), torch.zeros(1, 3, 4, 4))
+
+
+def shown(figure):
+    """The pixels behind the one picture of a figure."""
+    (picture,) = figure.axes[0].get_images()
+    return np.asarray(picture.get_array())
+
+
+def test_a_traversal_moves_one_axis_and_keeps_the_rest():
+    seen = []
+
+    def decode(codes):
+        seen.append(codes.clone())
+        return codes.sum(1).sigmoid()[:, None, None, None].expand(-1, 1, 4, 4)
+
+    code = torch.tensor([0.5, -1.0, 2.0])
+    figure = figures.traversals(decode, code, axes=[2, 0], values=(-1, 3))
+    (codes,) = seen
+    assert codes.tolist() == [[0.5, -1, -1], [0.5, -1, 3], [-1, -1, 2], [3, -1, 2]]
+    assert code.tolist() == [0.5, -1, 2]
+    assert "z2, z0" in figure.alt
+    pixels = shown(figure)
+    assert pixels.shape == (2 * 4 + 2, 2 * 4 + 2, 3)
+    expected = torch.sigmoid(codes.sum(1)) * 255
+    corners = [pixels[y, x, 0] for y in (0, 6) for x in (0, 6)]
+    assert corners == pytest.approx(expected.tolist(), abs=0.51)
+
+
+def test_reconstructions_stand_below_their_originals():
+    above, below = torch.full((3, 1, 4, 4), 0.2), torch.full((3, 1, 4, 4), 0.8)
+    pixels = shown(figures.reconstructions(above, below))
+    assert (pixels[:4, :4] == 51).all()
+    assert (pixels[6:, :4] == 204).all()
+
+
+def test_a_factor_grid_moves_one_factor_a_row(painted):
+    """The painted images can be read back: channel k is 10 times the level of factor k."""
+    figure = figures.factor_grid(painted, row=7, levels=4)
+    pixels = shown(figure)[::6, ::6] // 10
+    base = painted.factors[7].tolist()
+    for column, size in enumerate(painted.factor_sizes):
+        expected = [list(base) for _ in range(4)]
+        for step in range(4):
+            expected[step][column] = round(step * (size - 1) / 3)
+        assert pixels[column].tolist() == expected
+    assert "a, b, c" in figure.alt
+
+
+def test_loss_curves_carry_their_last_value_and_skip_gaps():
+    history = History([1, 2, 3], {"loss": [9.0, float("nan"), 1.5]})
+    figure = figures.loss_curves(history)
+    assert "loss 1.5" in figure.alt
+    assert figure.axes[0].lines[0].get_xdata().tolist() == [1, 2, 3]
+    low, high = figure.axes[0].get_ylim()
+    assert low < 1.5 < high
+
+
+def test_intervals_show_every_seed_and_name_the_mean(checkout):
+    checkout.write("demo")
+    runs = [
+        {
+            "tier": "classroom",
+            "seed": seed,
+            "settings": {},
+            "rows": [vars(Row("mig", value))],
+            "code": "an older one",
+        }
+        for seed, value in enumerate([0.1, 0.2, 0.3])
+    ]
+    figure = figures.intervals(Sweep("demo", runs), ["mig"], live={"mig": 0.25})
+    assert figure.alt.startswith("mig: 0.2 [")
+    assert figure.axes[0].lines[0].get_ydata().tolist() == [0.1, 0.2, 0.3]
+    assert figure.get_suptitle() == "stored runs are out of date"
+    with pytest.raises(ValueError, match="no stored values of sap; .* dvae sweep demo --seeds 0-4"):
+        figures.intervals(Sweep("demo", runs), ["sap"])

@@ -1,0 +1,62 @@
+"""The package: its requirements, imports and style."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import version
+
+import pytest
+from conftest import REPOSITORY
+
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+
+for name in ("nbgrader", "h5py", "playwright", "pytest", "ruff"):
+    sys.modules[name] = None  # importing it raises ModuleNotFoundError
+import dvae_lib
+
+for module in pkgutil.walk_packages(dvae_lib.__path__, "dvae_lib."):
+    importlib.import_module(module.name)
+    print(module.name)
+"""
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=REPOSITORY, capture_output=True, text=True
+    )
+
+
+def test_every_module_imports_without_an_extra():
+    done = run("-c", IMPORT_ALL)
+    assert done.returncode == 0, done.stderr
+    assert {"dvae_lib.training", "dvae_lib.data.sprites"} <= set(done.stdout.split())
+
+
+def test_the_conda_environment_installs_this_package_with_all_its_extras():
+    """Requirements live in pyproject.toml alone; the two must not drift apart."""
+    environment = (REPOSITORY / "environment.yml").read_text()
+    (extras,) = re.findall(r"- -e \.\[(.*)\]", environment)
+    assert set(extras.split(",")) == set(PROJECT["optional-dependencies"])
+    (python,) = re.findall(r"- python(>=.*)", environment)
+    assert python == PROJECT["requires-python"]
+
+
+def test_the_test_extra_installs_the_others():
+    others = set(PROJECT["optional-dependencies"]) - {"test"}
+    (own,) = (r for r in PROJECT["optional-dependencies"]["test"] if r.startswith("dvae_lib"))
+    assert set(re.search(r"\[(.*)\]", own)[1].split(",")) == others
+
+
+def test_the_version_is_one():
+    from dvae_lib import __version__
+
+    assert __version__ == PROJECT["version"] == version("dvae_lib")
+
+
+@pytest.mark.parametrize("command", [["check"], ["format", "--check"]], ids=" ".join)
+def test_the_style_is_kept(command):
+    done = run("-m", "ruff", *command, ".")
+    assert done.returncode == 0, done.stdout + done.stderr
