@@ -40,13 +40,6 @@ def test_the_splits_part_the_5000_images(train, test):
     assert (counts[1] - 100).abs().max() < 35
 
 
-def test_a_split_is_the_same_in_every_call(test):
-    torch.manual_seed(99)
-    again = digits.load("test", seed=5)
-    assert torch.equal(again.images, test.images)
-    assert torch.equal(again.factors, test.factors)
-
-
 def test_digits_are_padded_with_two_pixels_of_zeros(train):
     border = torch.ones(32, 32, dtype=torch.bool)
     border[2:30, 2:30] = False
@@ -71,9 +64,16 @@ def test_colours_are_those_of_the_factors(test, coloured):
             assert hsv(image[:, y, x]) == pytest.approx((stroke / 10, 1, 1), abs=0.01)
 
 
-def test_hues_are_drawn_with_the_seed_and_independent_of_the_digit(coloured):
+def test_a_split_is_the_same_in_every_call_and_the_seed_draws_the_hues(test, coloured):
+    torch.manual_seed(99)
     other = digits.load("test", coloured=True, seed=1)
+    for part in (coloured, other):
+        assert torch.equal(part.bases, test.images)
+        assert torch.equal(part.factors[:, :1], test.factors)
     assert not torch.equal(other.factors, coloured.factors)
+
+
+def test_hues_are_independent_of_the_digit(coloured):
     # Correlations of 1,000 independent pairs have standard deviation 0.032.
     correlation = torch.corrcoef(coloured.factors.T.double()) - torch.eye(3)
     assert correlation.abs().max() < 0.15

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from dvae_lib import nets
@@ -28,6 +29,32 @@ def test_shapes(channels, size):
     decoded = decoder(torch.randn(2, 4))
     assert decoded.shape == images.shape
     assert decoded.max() < 0  # logits or means: the last layer is not cut at zero
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("shape", [(1, 32, 32), (3, 64, 64), (5, 32, 32)])
+def test_the_decoder_is_one_of_plain_transposed_convolutions(shape, layout):
+    """However they are computed: values and gradients are those of F.conv_transpose2d."""
+    torch.manual_seed(0)
+    decoder = nets.Decoder(4, shape).double().to(memory_format=layout)
+    weights = [p for p in decoder.parameters() if p.ndim == 4]
+    codes = torch.randn(2, 4, dtype=torch.float64)
+    decoded = decoder(codes)
+    assert len(weights) == (4 if shape[1] == 64 else 3)
+
+    plain = codes
+    for layer in decoder.layers:
+        if isinstance(layer, nn.ConvTranspose2d):
+            plain = F.conv_transpose2d(plain, layer.weight, layer.bias, stride=2, padding=1)
+        else:
+            plain = layer(plain)
+    torch.testing.assert_close(decoded, plain)
+    for found, expected in zip(
+        torch.autograd.grad((decoded**3).sum(), decoder.parameters()),
+        torch.autograd.grad((plain**3).sum(), decoder.parameters()),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, expected)
 
 
 def test_an_image_is_encoded_by_itself():
