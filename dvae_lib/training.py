@@ -278,7 +278,8 @@ def _identity(model, players, batches, bf16):
     for player in players:
         parts += [str(player.every), type(player.optimizer).__name__]
         parts += [
-            str({k: v for k, v in g.items() if k != "params"})
+            # As in a checkpoint, where tuples are lists.
+            json.dumps({k: v for k, v in g.items() if k != "params"}, default=str, sort_keys=True)
             for g in player.optimizer.param_groups
         ]
         parts += _code_of(player.loss)

@@ -234,6 +234,36 @@ def test_a_checkpoint_of_the_same_set_up_is_used(tmp_path, setting):
     assert list(tmp_path.iterdir()) == []  # used up, nothing set aside
 
 
+def test_a_cell_that_is_interrupted_twice_goes_on_with_the_same_objects(tmp_path):
+    """As in a notebook: the network and the optimiser live on, and the cell is run again."""
+
+    def run(stops, checkpoint=None):
+        torch.manual_seed(0)
+        model, data, stop = nn.Linear(4, 2), torch.randn(5, 4), []
+
+        def loss(batch):
+            return {"loss": (model(batch[0]) ** 2).mean()}
+
+        class Batches(Always):
+            def __getitem__(self, step):
+                if [step] == stop:
+                    raise Interrupted
+                return super().__getitem__(step)
+
+        player = Player(loss, torch.optim.Adam(model.parameters(), 0.1))
+        for step in stops:
+            stop[:] = [step]
+            with pytest.raises(Interrupted):
+                train(model, player, Batches(data), 8, checkpoint=checkpoint, checkpoint_every=2)
+        stop.clear()
+        train(model, player, Batches(data), 8, checkpoint=checkpoint, checkpoint_every=2)
+        return model.weight.detach()
+
+    weights = run([3, 5, 7], tmp_path / "run.safetensors")
+    assert torch.equal(weights, run([]))
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("keep", [0, 7, 0.5, 0.99])
 def test_a_damaged_checkpoint_is_an_error_and_left_in_place(tmp_path, keep):
     checkpoint = tmp_path / "run.safetensors"
