@@ -53,6 +53,11 @@ def runs_folder():
     return Path(os.environ.get("DVAE_RUNS") or root() / "runs")
 
 
+def data_folder():
+    """Where original data sets are kept when a notebook may download them: runs/data."""
+    return runs_folder() / "data"
+
+
 def run_folder(notebook, tier, seed, runs=None):
     """The folder of one run, below `runs` (default: runs_folder())."""
     return (runs or runs_folder()) / notebook / f"{tier}-seed{seed}"

@@ -6,6 +6,7 @@ and moved with the arrow keys.
 """
 
 import io
+import math
 
 import ipywidgets
 import torch
@@ -14,6 +15,7 @@ from PIL import Image
 from .figures import to_pixels
 
 SHOWN_PIXELS = 256
+STEP = 0.05  # of a slider along a latent axis, in units of the code
 
 
 def png(image):
@@ -77,14 +79,18 @@ def traverse(decode, codes, axes=None, reach=3.0, picker="image"):
 
     decode: codes (B, L) to images (B, C, H, W) in [0, 1]. codes: (N, L), the codes of the images
     to pick from. axes: the axes that get a slider, in order (default all). reach: sliders go from
-    -reach to reach, further where a picked code lies outside.
+    -reach to reach, further where a picked code lies outside. A picked code is shown at the
+    nearest slider positions, which are 0.05 apart.
     """
     if codes.ndim != 2 or len(codes) == 0:
         raise ValueError(f"codes of shape {tuple(codes.shape)}, expected (N, L) with N > 0")
     axes = list(range(codes.shape[1])) if axes is None else list(axes)
-    reach = max(reach, float(codes[:, axes].abs().max()))
+    # On the grid of the slider's steps, or the browser would round what the kernel sets.
+    positions = (codes[:, axes].double().cpu() / STEP).round()
+    steps = max(math.ceil(reach / STEP), int(positions.abs().max()))
     sliders = [
-        _slider(ipywidgets.FloatSlider, f"z{k}", min=-reach, max=reach, step=0.05) for k in axes
+        _slider(ipywidgets.FloatSlider, f"z{k}", min=-steps * STEP, max=steps * STEP, step=STEP)
+        for k in axes
     ]
     pick = _slider(ipywidgets.IntSlider, picker, min=0, max=len(codes) - 1)
     reset = ipywidgets.Button(description="reset", tooltip="back to the code of the picked image")
@@ -95,7 +101,7 @@ def traverse(decode, codes, axes=None, reach=3.0, picker="image"):
         return decode(code.unsqueeze(0))[0]
 
     def start_over(_=None):
-        widget.set_together(sliders, codes[pick.value, axes].tolist())
+        widget.set_together(sliders, (positions[pick.value] * STEP).tolist())
 
     widget = LiveImage([pick, *sliders, reset], make)
     widget.pick, widget.sliders, widget.reset = pick, sliders, reset

@@ -20,13 +20,14 @@ import torch
 
 from . import files
 from .results import TIERS, Interval, ResultsTable, Row, Sweep, interval
-from .sources import definitions, run_folder
+from .sources import data_folder, definitions, run_folder
 
 __all__ = [
     "TIERS",
     "Codes",
     "Interval",
     "Run",
+    "data_folder",
     "definitions",
     "interval",
     "load_codes",

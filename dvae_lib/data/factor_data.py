@@ -114,7 +114,7 @@ class FactorData:
     def floats(self, index=None):
         """Images as float32 in [0, 1]: all, or the rows in `index`."""
         images = self.images if index is None else self.images[index]
-        return images.float() / 255
+        return images.float().div_(255)
 
     def batches(self, batch_size, seed=0):
         """Batches in a shuffled order, for training. See Batches."""

@@ -1,0 +1,154 @@
+"""The traversal widget of notebook 01 as a reader meets it: JupyterLab, in Chromium."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import nbformat
+import pytest
+
+from dvae_lib import sources
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+SECONDS = 1000  # Playwright counts in milliseconds
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        CHROMIUM is None and not os.environ.get("CI"),
+        reason="no chromium on the path; install it (Debian: apt-get install chromium)",
+    ),
+]
+
+
+def smoke_copy(folder):
+    """Notebook 01 at tier smoke, with its outputs cleared."""
+    notebook = nbformat.read(sources.notebook_path("01_vae"), as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+            if "parameters" in cell.metadata.get("tags", []):
+                cell.source = cell.source.replace('"classroom"', '"smoke"')
+                assert '"smoke"' in cell.source
+    nbformat.write(notebook, folder / "01_vae.ipynb")
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """The address of a JupyterLab that serves a smoke copy of notebook 01."""
+    folder = tmp_path_factory.mktemp("lab")
+    smoke_copy(folder)
+    # All cells are kept in the page, so that the widget is there without scrolling.
+    settings = folder / "settings/@jupyterlab/notebook-extension/tracker.jupyterlab-settings"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(json.dumps({"windowingMode": "none"}))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {
+        "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
+        "DVAE_RUNS": str(folder / "runs"),
+    }
+    address = f"http://127.0.0.1:{port}"
+    with (folder / "lab.log").open("w") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}"]
+            + ["--IdentityProvider.token=", f"--ServerApp.root_dir={folder}"]
+            + ["--ServerApp.port_retries=0", "--LabApp.news_url=", "--LabApp.check_for_updates=no"],
+            env=environment,
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            wait_for(address + "/api", server, folder / "lab.log")
+            yield address
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+def wait_for(url, server, log):
+    for _ in range(120):
+        assert server.poll() is None, f"JupyterLab ended: {log.read_text()[-2000:]}"
+        try:
+            urllib.request.urlopen(url)
+            return
+        except urllib.error.URLError:
+            time.sleep(0.5)
+    raise TimeoutError(f"JupyterLab did not answer: {log.read_text()[-2000:]}")
+
+
+@pytest.fixture(scope="module")
+def page(lab):
+    """Notebook 01 open in JupyterLab, all its cells run."""
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        page = browser.new_page(viewport={"width": 1300, "height": 1000})
+        page.goto(f"{lab}/lab/tree/01_vae.ipynb")
+        # The status bar names the kernel's state; before it is idle, the menu has nothing to run.
+        page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=120 * SECONDS)
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_text("Run All Cells", exact=True).click()
+        page.locator(".dvae-picture").first.wait_for(timeout=180 * SECONDS)
+        yield page
+        browser.close()
+
+
+def wait_until(page, condition, what):
+    """Look ten times a second, for ten seconds: what a slider shows comes from the kernel."""
+    for _ in range(100):
+        if condition():
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError(f"{what} within 10 seconds")
+
+
+def test_no_cell_shows_an_error(page):
+    assert (
+        page.locator(
+            ".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']"
+        ).count()
+        == 0
+    )
+    assert (
+        page.locator(
+            ".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr']"
+        ).count()
+        == 0
+    )
+
+
+def test_dragging_a_slider_changes_the_picture(page):
+    picture = page.locator(".dvae-picture").first
+    picture.scroll_into_view_if_needed()
+    before = picture.screenshot()
+    # The first slider picks the image, the second is the most informative latent axis.
+    handle = page.locator(".widget-slider .noUi-handle").nth(1)
+    box = handle.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 60, y, steps=6)
+    page.mouse.up()
+    wait_until(page, lambda: picture.screenshot() != before, "dragging changed nothing")
+    page.get_by_role("button", name="reset").first.click()
+    wait_until(page, lambda: picture.screenshot() == before, "reset did not bring the picture back")
+
+
+def test_the_arrow_keys_move_a_slider(page):
+    picture = page.locator(".dvae-picture").first
+    before = picture.screenshot()
+    handle = page.locator(".widget-slider .noUi-handle").nth(1)
+    handle.focus()
+    for _ in range(12):
+        page.keyboard.press("ArrowRight")
+    wait_until(page, lambda: picture.screenshot() != before, "the keys changed nothing")
