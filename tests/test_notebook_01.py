@@ -1,0 +1,200 @@
+"""What notebook 01 teaches, against values that were found in another way, in float64."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from exercises import assert_rejected, check_cell
+from torch.distributions import Normal
+
+from dvae_lib import workbook
+
+NOTEBOOK = "01_vae"
+GRID = torch.linspace(-9, 9, 4001, dtype=torch.float64)
+
+
+@pytest.fixture(scope="module")
+def taught():
+    return workbook.definitions(NOTEBOOK)
+
+
+class TinyVAE:
+    """One latent axis and four binary pixels: evidence and posterior can be had by quadrature."""
+
+    weights = torch.tensor([1.5, -2.0, 0.5, 3.0], dtype=torch.float64)
+
+    def posterior(self, x):
+        # Wider than the true posterior, so that importance weights have a finite variance.
+        return 0.4 * x.sum((1, 2, 3))[:, None] - 0.5, 0.3 * x[:, 0, 0, :1] + 0.2
+
+    def decoder(self, z):
+        return (z * self.weights + 0.3).view(-1, 1, 2, 2)
+
+    def log_joint(self, x):
+        """log p(x, z) on GRID: (B, len(GRID))."""
+        logits = self.decoder(GRID[:, None]).flatten(1)
+        pixels = x.flatten(1)
+        log_p = pixels @ F.logsigmoid(logits).T + (1 - pixels) @ F.logsigmoid(-logits).T
+        return log_p + Normal(0.0, 1.0).log_prob(GRID)
+
+
+@pytest.fixture(scope="module")
+def images():
+    """All 16 images of four binary pixels."""
+    bits = torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=torch.float64)] * 4)
+    return bits.view(16, 1, 2, 2)
+
+
+def test_the_evidence_of_the_tiny_model_is_a_distribution(images):
+    evidence = torch.trapezoid(TinyVAE().log_joint(images).exp(), GRID)
+    assert evidence.sum().item() == pytest.approx(1, abs=1e-9)
+
+
+def test_elbo_plus_gap_is_the_evidence(taught, images):
+    """ELBO averaged over draws + KL(q || p(z|x)) by quadrature = log p(x) by quadrature."""
+    vae = TinyVAE()
+    joint = vae.log_joint(images)
+    log_evidence = torch.trapezoid(joint.exp(), GRID).log()
+    mean, log_var = vae.posterior(images)
+    log_q = Normal(mean, (0.5 * log_var).exp()).log_prob(GRID)
+    gap = torch.trapezoid(log_q.exp() * (log_q - joint + log_evidence[:, None]), GRID)
+    torch.manual_seed(0)
+    draws = torch.stack([taught.elbo(vae, images)[0] for _ in range(4000)])
+    error = draws.std(0) / math.sqrt(len(draws))
+    assert ((draws.mean(0) + gap - log_evidence).abs() < 4.5 * error).all()
+
+
+def test_the_importance_weighted_bound_reaches_the_evidence(taught, images):
+    vae = TinyVAE()
+    log_evidence = torch.trapezoid(vae.log_joint(images).exp(), GRID).log()
+    torch.manual_seed(0)
+    log_w = taught.log_weights(vae, images, 20_000)
+    assert torch.allclose(taught.importance_weighted_bound(log_w), log_evidence, atol=0.03)
+
+
+def test_the_linear_model_agrees_with_quadrature(taught):
+    """One latent axis: p(x) and the ELBO as integrals over z."""
+    W = torch.tensor([[1.0], [-0.5], [2.0]], dtype=torch.float64)
+    b = torch.tensor([0.1, 0.2, -0.3], dtype=torch.float64)
+    model = taught.LinearGaussian(W, b, 0.7)
+    x = torch.tensor([[1.0, 0.0, 1.5]], dtype=torch.float64)
+    log_x_z = Normal(GRID[:, None] * W.T + b, 0.7).log_prob(x).sum(-1)
+    joint = log_x_z + Normal(0.0, 1.0).log_prob(GRID)
+    log_evidence = torch.trapezoid(joint.exp(), GRID).log()
+    assert torch.allclose(model.evidence().log_prob(x), log_evidence, atol=1e-9)
+    log_posterior = model.posterior(x).log_prob(GRID[:, None])
+    assert torch.allclose(log_posterior, joint - log_evidence, atol=1e-8)
+    mean, log_var = torch.tensor([[[0.3]], [[-1.0]]], dtype=torch.float64)
+    log_q = Normal(0.3, math.exp(-0.5)).log_prob(GRID)
+    expected = torch.trapezoid(log_q.exp() * (joint - log_q), GRID)
+    assert torch.allclose(taught.linear_elbo(model, x, mean, log_var), expected, atol=1e-8)
+
+
+def test_splitting_the_kl_of_known_codes(taught):
+    """N far-apart narrow posteriors: log N nats of information; N equal ones: none."""
+    torch.manual_seed(0)
+    narrow = torch.full((64, 1), -12.0)
+    apart = torch.linspace(-3, 3, 64)[:, None]
+    information, misfit = taught.split_kl(apart, narrow)
+    assert information == pytest.approx(math.log(64), abs=1e-3)
+    kl = 0.5 * (apart**2 + math.exp(-12) - 1 + 12).mean().item()
+    assert information + misfit == pytest.approx(kl, abs=0.3)  # one draw each
+    information, misfit = taught.split_kl(torch.zeros(64, 1), torch.zeros(64, 1))
+    assert (information, misfit) == pytest.approx((0, 0), abs=1e-5)
+
+
+def test_the_strong_decoder_sees_no_pixel_at_or_after_its_own(taught):
+    torch.manual_seed(0)
+    model = taught.StrongVAE((1, 32, 32), 3, width=4)
+    x, z = torch.rand(1, 1, 32, 32), torch.randn(1, 3)
+    before = model.logits(x, z).flatten()
+    for position in (0, 100, 517, 1023):
+        changed = x.clone()
+        changed.view(-1)[position] += 1
+        moved = (model.logits(changed, z).flatten() - before).abs() > 1e-7
+        assert not moved[: position + 1].any()
+        assert moved.any() or position == 1023
+
+
+def test_gradient_draws_are_unbiased(taught):
+    torch.manual_seed(0)
+    for draws in taught.gradient_draws(3):
+        assert abs(draws.mean() + 4) < 4.5 * draws.std() / math.sqrt(len(draws))
+
+
+# --- exercises ---------------------------------------------------------------------------------
+
+
+def kl(mean, log_var):
+    return 0.5 * (mean**2 + log_var.exp() - 1 - log_var).sum(-1)
+
+
+def draw(mean, log_var):
+    return mean + (0.5 * log_var).exp() * torch.randn_like(mean)
+
+
+def elbo_with(term=lambda pixels: -pixels.flatten(1).sum(1), kl=kl, draw=draw, sign=-1):
+    def elbo(vae, x):
+        mean, log_var = vae.posterior(x)
+        logits = vae.decoder(draw(mean, log_var))
+        log_p = term(F.binary_cross_entropy_with_logits(logits, x, reduction="none"))
+        return log_p + sign * kl(mean, log_var), log_p, kl(mean, log_var)
+
+    return elbo
+
+
+RIGHT = [
+    ("kl", lambda m, v: -0.5 * torch.sum(1 + v - m.pow(2) - v.exp(), dim=1)),
+    ("kl", lambda m, v: (0.5 * m * m + 0.5 * v.exp() - 0.5 - v / 2).sum(1)),
+    ("reparameterise", lambda m, v: m + v.exp().sqrt() * torch.randn_like(m)),
+    ("reparameterise", lambda m, v: Normal(m, (v / 2).exp()).rsample()),
+    ("elbo", elbo_with()),
+    ("elbo", elbo_with(lambda pixels: -pixels.sum((1, 2, 3)))),
+    ("importance", lambda w: w.logsumexp(0) - math.log(w.shape[0])),
+    ("importance", lambda w: (w - w.max(0).values).exp().mean(0).log() + w.max(0).values),
+]
+
+WRONG = [
+    ("kl", "returns nothing", lambda m, v: None),
+    ("kl", "sign", lambda m, v: -kl(m, v)),
+    ("kl", "do not average", lambda m, v: kl(m, v) / m.shape[-1]),
+    ("kl", "factor 1/2", lambda m, v: 2 * kl(m, v)),
+    ("kl", "not log sigma", lambda m, v: kl(m, 2 * v)),
+    ("kl", "sum over the last axis", lambda m, v: kl(m, v).mean()),
+    ("kl", "not the KL", lambda m, v: kl(m, v) + 0.5 * m.shape[-1]),
+    ("reparameterise", "returns nothing", lambda m, v: None),
+    ("reparameterise", "halve it", lambda m, v: m + v.exp() * torch.randn_like(m)),
+    ("reparameterise", "no noise", lambda m, v: m + 0 * v),
+    ("reparameterise", "gradient is cut", lambda m, v: torch.normal(m, (v / 2).exp()).detach()),
+    ("reparameterise", "log_var", lambda m, v: m + (v / 2).exp().detach() * torch.randn_like(m)),
+    ("elbo", "returns nothing", lambda vae, x: None),
+    ("elbo", "one number an image", elbo_with(lambda pixels: -pixels.sum())),
+    ("elbo", "turn the sign", elbo_with(lambda pixels: pixels.flatten(1).sum(1))),
+    ("elbo", "do not average", elbo_with(lambda pixels: -pixels.flatten(1).mean(1))),
+    ("elbo", "not the mean", elbo_with(draw=lambda mean, log_var: mean)),
+    ("elbo", "expected 1.5", elbo_with(kl=lambda m, v: kl(m, v) / 3)),
+    ("elbo", "minus the KL", elbo_with(sign=1)),
+    ("importance", "returns nothing", lambda w: None),
+    ("importance", "mean of logarithms", lambda w: w.mean(0)),
+    ("importance", "divides by k", lambda w: w.logsumexp(0)),
+    ("importance", "logsumexp", lambda w: w.exp().mean(0).log()),
+    ("importance", "expected \\(2,\\)", lambda w: w.logsumexp(1) - math.log(len(w))),
+]
+
+FUNCTION = {
+    "kl": "kl_standard_normal",
+    "reparameterise": "reparameterise",
+    "elbo": "elbo",
+    "importance": "importance_weighted_bound",
+}
+
+
+@pytest.mark.parametrize(("exercise", "answer"), RIGHT)
+def test_right_answers_pass(exercise, answer):
+    check_cell(NOTEBOOK, f"{exercise}_check", **{FUNCTION[exercise]: answer})
+
+
+@pytest.mark.parametrize(("exercise", "message", "answer"), WRONG)
+def test_wrong_answers_are_told_their_mistake(exercise, message, answer):
+    assert_rejected(NOTEBOOK, f"{exercise}_check", message, **{FUNCTION[exercise]: answer})

@@ -1,0 +1,97 @@
+"""Every notebook: it runs, it is stored as it was executed, and it keeps to the design."""
+
+import ast
+import re
+import statistics
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from dvae_lib import execution, sources
+
+PATHS = sorted(sources.notebooks_folder().glob("*.ipynb"))
+every_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def lines(source):
+    return [line for line in source.splitlines() if line.strip()]
+
+
+def test_every_notebook_runs_at_tier_smoke():
+    jobs = [execution.Job(path.stem, tier="smoke") for path in PATHS]
+    outcomes = execution.run_all(jobs, workers=2)
+    assert {o.job.notebook: o.error for o in outcomes if o.error} == {}
+    assert [o.job.notebook for o in outcomes if not o.rows] == []
+
+
+def test_plain_papermill_works_from_any_folder(tmp_path):
+    notebook = sources.notebook_path("00_start_here")
+    command = [sys.executable, "-m", "papermill", notebook, "out.ipynb", "-p", "tier", "smoke"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    executed = read(tmp_path / "out.ipynb")
+    assert any("tier smoke" in str(cell.outputs) for cell in code(executed))
+
+
+@every_notebook
+def test_a_stored_notebook_is_as_it_was_executed(path):
+    assert execution.faults(path) == []
+
+
+@every_notebook
+def test_a_notebook_keeps_to_the_anatomy(path):
+    notebook = read(path)
+    prose = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    titles = [line for text in prose for line in text.splitlines() if line.startswith("# ")]
+    assert len(titles) == 1
+    assert notebook.cells[0].source.startswith("# ")
+    assert "(https://doi.org/" in "".join(prose)
+    assert "**Predict:**" in "".join(prose)
+    assert "run.results()" in "".join(cell.source for cell in code(notebook))
+    lengths = [len(lines(cell.source)) for cell in code(notebook)]
+    assert statistics.median(lengths) <= 8
+    assert max(lengths) <= 40
+    tagged = [c.source for c in code(notebook) if "parameters" in c.metadata.get("tags", [])]
+    assert tagged == ['tier = "classroom"\nseed = 0\ndevice = "auto"']
+
+
+@every_notebook
+def test_every_figure_has_alternative_text(path):
+    outputs = [output for cell in code(read(path)) for output in cell.outputs]
+    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert pictures
+    for output in pictures:
+        assert len(output.metadata["image/png"]["alt"]) > 20
+
+
+@every_notebook
+def test_exercises_are_ready_for_the_grader(path):
+    cells = [cell for cell in code(read(path)) if "nbgrader" in cell.metadata]
+    names = [cell.metadata.nbgrader.grade_id for cell in cells]
+    assert len(set(names)) == len(names)
+    for solution, check in zip(cells[::2], cells[1::2], strict=True):
+        mine, its = solution.metadata.nbgrader, check.metadata.nbgrader
+        assert (mine.solution, mine.grade, mine.locked) == (True, False, False)
+        assert (its.solution, its.grade, its.locked) == (False, True, True)
+        assert its.points > 0
+        assert its.grade_id == f"{mine.grade_id}_check"
+        assert markers(solution.source) == ["BEGIN SOLUTION", "END SOLUTION"]
+        assert markers(check.source) == ["BEGIN HIDDEN TESTS", "END HIDDEN TESTS"]
+        visible = check.source.split("# BEGIN HIDDEN TESTS")[0]
+        for node in ast.walk(ast.parse(visible)):
+            assert not isinstance(node, ast.Assert) or node.msg, "a visible check explains itself"
+    if path.stem != "00_start_here":
+        assert 3 <= len(cells) / 2 <= 5
+
+
+def markers(source):
+    return re.findall(r"# ((?:BEGIN|END) (?:SOLUTION|HIDDEN TESTS))", source)
