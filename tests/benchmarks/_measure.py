@@ -1,5 +1,6 @@
 """What the benchmarks share: alternating rounds, medians, and a line about the machine."""
 
+import functools
 import os
 import platform
 import statistics
@@ -8,13 +9,15 @@ from pathlib import Path
 
 import torch
 
+from dvae_lib import training
+
+training.tqdm = functools.partial(training.tqdm, disable=True)
 THREADS = int(os.environ.get("OMP_NUM_THREADS", 2))
 
 
 def start(title):
     """Set the threads (OMP_NUM_THREADS, default 2); print what is measured and on what."""
     torch.set_num_threads(THREADS)
-    os.environ["TQDM_DISABLE"] = "1"
     print(f"{title}\n{cpu()}, {os.cpu_count()} cores, {THREADS} threads, torch {torch.__version__}")
     if torch.cuda.is_available():
         print(torch.cuda.get_device_name())
