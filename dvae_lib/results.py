@@ -105,12 +105,8 @@ class Sweep:
         return cls(notebook, files.read_json(path)["runs"] if path.exists() else [])
 
     def select(self, tier="classroom", **settings):
-        """The runs of a tier whose settings include these."""
-        return [
-            run
-            for run in self.runs
-            if run["tier"] == tier and settings.items() <= run["settings"].items()
-        ]
+        """The runs of a tier with exactly these settings beside the notebook's own."""
+        return [run for run in self.runs if (run["tier"], run["settings"]) == (tier, settings)]
 
     def values(self, name, tier="classroom", **settings):
         """The recorded values of `name`, one a seed, in the order of the seeds."""

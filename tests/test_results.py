@@ -113,7 +113,8 @@ def test_a_sweep_gives_values_by_tier_and_setting_in_the_order_of_seeds(checkout
     sweep = Sweep.read("demo")
     assert sweep.values("loss", beta=1) == [2.0, 3.0]
     assert sweep.values("loss", beta=4) == [8.0]
-    assert sweep.values("loss", tier="smoke") == [9.0]
+    assert sweep.values("loss", tier="smoke", beta=1) == [9.0]
+    assert sweep.values("loss") == []  # settings are never pooled
     assert sweep.values("other") == []
 
 

