@@ -63,7 +63,7 @@ def to_pixels(images):
     return images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
 
 
-def image_grid(images, columns, alt, row_labels=(), column_labels=(), scale=0.6):
+def image_grid(images, columns, alt, row_labels=(), column_labels=(), scale=0.7):
     """Images (N, C, H, W) in a grid, row by row. scale: inches an image."""
     rows = math.ceil(len(images) / columns)
     figure, axes = subplots(alt=alt, size=(scale * columns + 1.2 * bool(row_labels), scale * rows))

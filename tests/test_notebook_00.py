@@ -13,6 +13,7 @@ WRONG = {
     "wraps round": lambda a, b: ((a - b).float() / 255).flatten(1).norm(dim=1),
     "divide by 255": lambda a, b: (a.float() - b.float()).flatten(1).norm(dim=1),
     "square root": lambda a, b: ((a.float() - b.float()) / 255).flatten(1).pow(2).sum(1),
+    "grey values": lambda a, b: ((a - b) ** 2).flatten(1).sum(1).sqrt(),
     "expected \\(3,\\)": lambda a, b: ((a.float() - b.float()) / 255).norm(),
 }
 

@@ -134,11 +134,18 @@ def draw(mean, log_var):
     return mean + (0.5 * log_var).exp() * torch.randn_like(mean)
 
 
-def elbo_with(term=lambda pixels: -pixels.flatten(1).sum(1), kl=kl, draw=draw, sign=-1):
+def elbo_with(
+    term=lambda pixels: -pixels.flatten(1).sum(1),
+    kl=kl,
+    draw=draw,
+    sign=-1,
+    logits=lambda logits: logits,
+    weight=torch.ones_like,
+):
     def elbo(vae, x):
         mean, log_var = vae.posterior(x)
-        logits = vae.decoder(draw(mean, log_var))
-        log_p = term(F.binary_cross_entropy_with_logits(logits, x, reduction="none"))
+        values = logits(vae.decoder(draw(mean, log_var)))
+        log_p = term(weight(x) * F.binary_cross_entropy_with_logits(values, x, reduction="none"))
         return log_p + sign * kl(mean, log_var), log_p, kl(mean, log_var)
 
     return elbo
@@ -162,12 +169,16 @@ WRONG = [
     ("kl", "factor 1/2", lambda m, v: 2 * kl(m, v)),
     ("kl", "not log sigma", lambda m, v: kl(m, 2 * v)),
     ("kl", "sum over the last axis", lambda m, v: kl(m, v).mean()),
-    ("kl", "not the KL", lambda m, v: kl(m, v) + 0.5 * m.shape[-1]),
+    ("kl", "-1 of each axis", lambda m, v: kl(m, v) + 0.5 * m.shape[-1]),
+    ("kl", "not the KL", lambda m, v: 0.5 * (m**2 + v.exp() - 1 + v).sum(-1)),
     ("reparameterise", "returns nothing", lambda m, v: None),
     ("reparameterise", "halve it", lambda m, v: m + v.exp() * torch.randn_like(m)),
     ("reparameterise", "no noise", lambda m, v: m + 0 * v),
     ("reparameterise", "gradient is cut", lambda m, v: torch.normal(m, (v / 2).exp()).detach()),
     ("reparameterise", "log_var", lambda m, v: m + (v / 2).exp().detach() * torch.randn_like(m)),
+    ("reparameterise", "reaches mean", lambda m, v: draw(m.detach(), v)),
+    ("reparameterise", "uniform", lambda m, v: m + (v / 2).exp() * (torch.rand_like(m) - 0.5)),
+    ("reparameterise", "its own", lambda m, v: m + (v / 2).exp() * torch.randn_like(m[:, :1])),
     ("elbo", "returns nothing", lambda vae, x: None),
     ("elbo", "one number an image", elbo_with(lambda pixels: -pixels.sum())),
     ("elbo", "turn the sign", elbo_with(lambda pixels: pixels.flatten(1).sum(1))),
@@ -175,9 +186,13 @@ WRONG = [
     ("elbo", "not the mean", elbo_with(draw=lambda mean, log_var: mean)),
     ("elbo", "expected 1.5", elbo_with(kl=lambda m, v: kl(m, v) / 3)),
     ("elbo", "minus the KL", elbo_with(sign=1)),
+    ("elbo", "without a sigmoid", elbo_with(logits=torch.sigmoid)),
+    ("elbo", "white and black", elbo_with(weight=lambda x: x)),
     ("importance", "returns nothing", lambda w: None),
     ("importance", "mean of logarithms", lambda w: w.mean(0)),
     ("importance", "divides by k", lambda w: w.logsumexp(0)),
+    ("importance", "first axis", lambda w: w.logsumexp(0) - math.log(w.shape[1])),
+    ("importance", "logsumexp", lambda w: (w.exp().mean(0) + 1e-30).log()),
     ("importance", "logsumexp", lambda w: w.exp().mean(0).log()),
     ("importance", "expected \\(2,\\)", lambda w: w.logsumexp(1) - math.log(len(w))),
 ]
