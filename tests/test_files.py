@@ -51,9 +51,3 @@ def test_damaged_json_is_an_error_that_names_the_file(tmp_path, text):
     path.write_text(text, encoding="latin-1")
     with pytest.raises(ValueError, match=r"value\.json is damaged .*; delete it and run again"):
         files.read_json(path)
-
-
-def test_sha256_of_the_published_example(tmp_path):
-    """FIPS 180-2, appendix B.1: the message "abc"."""
-    (tmp_path / "abc").write_bytes(b"abc")
-    assert files.sha256(tmp_path / "abc").startswith("ba7816bf8f01cfea414140de5dae2223")

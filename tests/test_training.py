@@ -47,6 +47,30 @@ def test_least_squares_reaches_the_closed_form():
     assert not model.training
 
 
+def test_live_curves_are_one_figure_that_is_redrawn(monkeypatch):
+    shown, clock = [], iter(range(0, 10**6, 3))
+
+    class Handle:
+        def update(self, figure):
+            shown.append(("update", figure.alt))
+
+    def display(figure, display_id):
+        assert display_id is True
+        shown.append(("display", figure.alt))
+        return Handle()
+
+    monkeypatch.setattr("IPython.display.display", display)
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))  # every log is due
+    model = nn.Linear(1, 1)
+    player = Player(
+        lambda batch: {"loss": (model.weight**2).sum()},
+        torch.optim.SGD(model.parameters(), 0.1),
+    )
+    train(model, player, Always(torch.zeros(1)), 30, log_every=10, live=True)
+    assert [kind for kind, _ in shown] == ["display", "update", "update"]
+    assert "over 30 steps" in shown[-1][1]
+
+
 def test_the_history_holds_means_between_logs():
     """The loss of step k is k, so the mean over steps 4 to 7 is 5.5."""
     model = nn.Linear(1, 1)
