@@ -109,80 +109,86 @@ def definitions(notebook):
 
 
 def code_digest(notebook):
-    """A checksum of the code behind a notebook's numbers: its cells and the modules they import.
+    """A checksum of the code behind a notebook's numbers.
 
-    Comments, docstrings and layout do not count, nor do modules that only draw or run.
+    That is its cells, the notebooks that it reads definitions from, and those functions, classes
+    and constants of the library that their code names, directly or through one another. Comments,
+    docstrings and layout do not count, nor do modules that only draw or run.
     """
-    sources = code_cells(notebook_path(notebook))
-    parts = [_normal("\n".join(sources))]
-    for path in sorted(_files_behind("\n".join(sources))):
-        parts.append(path.name + _normal(_source(path)))
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    trees = _notebook_trees(notebook)
+    library = _library_definitions({word for tree in trees for word in _strings(tree)})
+    parts = [_normal(tree) for tree in trees]
+    pending, reached = [name for tree in trees for name in _names(tree)], set()
+    while pending:
+        name = pending.pop()
+        if name not in reached:
+            reached.add(name)
+            for node in library.get(name, ()):
+                parts.append(_normal(node))
+                pending += _names(node)
+    return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:16]
 
 
-def _normal(source):
-    tree = ast.parse(source)
+def _notebook_trees(notebook):
+    """The parsed code of a notebook and of those that it reads with definitions("name")."""
+    trees, pending = {}, [notebook]
+    while pending:
+        path = notebook_path(pending.pop())
+        if path not in trees:
+            trees[path] = ast.parse("\n".join(code_cells(path)))
+            for node in ast.walk(trees[path]):
+                match node:
+                    case ast.Call(
+                        func=ast.Name("definitions") | ast.Attribute(attr="definitions"),
+                        args=[ast.Constant(str() as name)],
+                    ):
+                        pending.append(name)
+    return list(trees.values())
+
+
+def _library_definitions(words):
+    """The top-level definitions of the library by name: {name: [nodes]}.
+
+    A module of data/ that holds one data set counts only if `words` has the name of the set.
+    """
+    found = {}
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        a_set = path.parent.name == "data" and path.stem != "factor_data"
+        if path.stem in PRESENTATION or (a_set and path.stem not in words):
+            continue
+        for node in ast.parse(path.read_text()).body:
+            names = [node.name] if isinstance(node, ast.FunctionDef | ast.ClassDef) else []
+            if isinstance(node, ast.Assign):
+                names = [n.id for t in node.targets for n in ast.walk(t) if isinstance(n, ast.Name)]
+            for name in names:
+                found.setdefault(name, []).append(node)
+    return found
+
+
+def _names(tree):
+    """Every name and attribute that code uses."""
+    nodes = list(ast.walk(tree))
+    return [node.id for node in nodes if isinstance(node, ast.Name)] + [
+        node.attr for node in nodes if isinstance(node, ast.Attribute)
+    ]
+
+
+def _strings(tree):
+    return [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+
+
+def _normal(tree):
+    """A text of the code that leaves out docstrings, comments and layout."""
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
             if isinstance(body[0].value, ast.Constant):
                 body[0].value.value = ""
     return ast.dump(tree)
-
-
-def _source(path):
-    return "\n".join(code_cells(path)) if path.suffix == ".ipynb" else path.read_text()
-
-
-def _files_behind(source):
-    """Files of the library that a notebook imports, directly or not, or names as a data set.
-
-    So too the notebooks that it reads definitions from.
-    """
-    package = Path(__file__).parent
-    found, pending = set(), [(source, True)]
-    while pending:
-        text, in_notebook = pending.pop()
-        for node in ast.walk(ast.parse(text)):
-            names = []
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                stem = node.module or ""
-                names = [stem] + [f"{stem}.{alias.name}" for alias in node.names]
-            elif in_notebook and isinstance(node, ast.Constant) and isinstance(node.value, str):
-                names = [f"data.{node.value}"] if node.value.isidentifier() else []
-            elif in_notebook and (name := _definitions_of(node)):
-                path = notebook_path(name)
-                if path not in found:
-                    found.add(path)
-                    pending.append((_source(path), True))
-            for name in names:
-                parts = [p for p in name.split(".") if p and p != "dvae_lib"]
-                for path in _candidates(package, parts):
-                    if path not in found and path.stem not in PRESENTATION:
-                        found.add(path)
-                        pending.append((_source(path), False))
-    return found
-
-
-def _definitions_of(node):
-    """The name in a call definitions("name"), else None."""
-    match node:
-        case ast.Call(
-            func=ast.Name("definitions") | ast.Attribute(attr="definitions"),
-            args=[ast.Constant(str() as name)],
-        ):
-            return name
-
-
-def _candidates(package, parts):
-    if not parts:
-        return []
-    base = package.joinpath(*parts)
-    # A relative import inside dvae_lib/data names its sibling without the folder.
-    options = [base.with_suffix(".py"), base / "__init__.py", package / "data" / f"{parts[0]}.py"]
-    return [path for path in options if path.is_file()]
 
 
 def commit():

@@ -226,30 +226,32 @@ def test_the_digest_ignores_words_and_layout(checkout):
     assert len(digest) == 16
 
 
-def test_the_digest_follows_the_notebook_and_what_numbers_depend_on(checkout):
-    """Objectives are imported; nets are not; figures are, but can change no number."""
-    checkout.write("demo", *CELLS)
+def test_the_digest_follows_the_notebook_and_what_its_numbers_depend_on(checkout):
+    """A KL is called and rests on nothing; sprites rest on their constants; figures only draw."""
+    code = "from dvae_lib import data, figures, objectives\nkl = objectives.kl_standard_normal"
+    checkout.write("demo", code)
     digests = [sources.code_digest("demo")]
 
-    def changes(edit):
-        edit()
+    def changes(edit, *arguments):
+        edit(*arguments)
         digests.append(sources.code_digest("demo"))
         return digests[-1] != digests[-2]
 
-    def append(module):
+    def edit(module, old, new):
         path = checkout.library / f"{module}.py"
-        return lambda: path.write_text(path.read_text() + "\n\nADDED = 1\n")
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new))
 
-    assert changes(append("objectives"))
-    assert not changes(append("nets"))
-    assert not changes(append("figures"))
-    assert not changes(append("data/sprites"))
-    assert changes(lambda: checkout.write("demo", *CELLS[:2]))
-    loading = "from dvae_lib import data\nimages = data.load('sprites')"
-    assert changes(lambda: checkout.write("demo", *CELLS[:2], loading))
-    assert changes(append("data/sprites"))
-    assert changes(append("data/factor_data"))  # sprites imports it
-    assert not changes(append("data/digits"))
+    assert changes(edit, "objectives", "0.5 * (mean**2", "0.6 * (mean**2")
+    assert not changes(edit, "objectives", "sigma=1.0", "sigma=2.0")  # of another function
+    assert not changes(edit, "nets", "HIDDEN = 256", "HIDDEN = 128")
+    assert not changes(edit, "figures", "DPI = 100", "DPI = 90")
+    assert not changes(edit, "data/sprites", "WINDOW = 28", "WINDOW = 30")
+    code += "\nimages = data.load('sprites')"
+    assert changes(checkout.write, "demo", code)
+    assert changes(edit, "data/sprites", "WINDOW = 30", "WINDOW = 32")  # load > render > WINDOW
+    assert changes(edit, "data/factor_data", "float().div_(255)", "float().div_(256)")
+    assert not changes(edit, "data/digits", "HUES = 10", "HUES = 11")
 
 
 def test_the_digest_follows_notebooks_that_definitions_are_read_from(checkout):
