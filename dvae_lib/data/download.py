@@ -31,7 +31,16 @@ def fetch(url, path, checksum=None):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    _transfer(url, part)
+    try:
+        _transfer(url, part)
+    except ConnectionError:
+        raise
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"could not write {part} ({error.strerror}). Free some space and call again: what has "
+            "arrived is kept",
+        ) from error
     if checksum:
         try:
             verify(part, checksum)

@@ -201,6 +201,7 @@ def isaac3d(path, n=20_000, seed=0, device="cpu"):
     As falcor3d, with images/000000.png to 737279.png and labels.npy in a folder such as
     Isaac3D_down128. The order of the factors is that of the authors' dataset_demo.py; their README
     names them in another order, which does not fit its own numbers of levels.
+    Source: Nie et al. 2020, CC BY 4.0. The archive is on Google Drive: get it by hand.
     """
     index = _choose(n, math.prod(ISAAC3D_SIZES), seed)
     files, values = _folder("isaac3d", path, index, "labels.npy", ISAAC3D_SIZES)
@@ -223,13 +224,13 @@ def cifar10(path, split="train", download=False, device="cpu"):
     if split not in ("train", "test"):
         raise ValueError(f"split {split!r}; choose 'train' or 'test'")
     try:
-        cifar = CIFAR10(path, train=split == "train")
+        cifar = CIFAR10(Path(path), train=split == "train")
     except RuntimeError as error:  # torchvision found a file missing or with a wrong checksum
         if not download:
             raise FileNotFoundError(_missing("cifar10", path, ", or pass download=True")) from error
         archive = Path(path) / CIFAR10.filename
         _download("cifar10", CIFAR10.url, archive, f"md5:{CIFAR10.tgz_md5}")
-        cifar = CIFAR10(path, train=split == "train", download=True)  # unpacks the archive
+        cifar = CIFAR10(Path(path), train=split == "train", download=True)  # unpacks it
     images = torch.from_numpy(cifar.data).permute(0, 3, 1, 2).contiguous()
     factors = torch.tensor(cifar.targets).unsqueeze(1)
     values = (tuple(cifar.classes),)
@@ -255,7 +256,7 @@ def celeba(path, split="train", n=10_000, seed=0, size=64, download=False, devic
     if split not in ("train", "valid", "test"):
         raise ValueError(f"split {split!r}; choose 'train', 'valid' or 'test'")
     try:
-        faces = CelebA(path, split=split, download=download)
+        faces = CelebA(Path(path), split=split, download=download)
     except Exception as error:  # torchvision's, gdown's, a broken archive's: all mean the same
         hint = f" into a folder `celeba` there, with img_align_celeba unpacked ({error})"
         raise FileNotFoundError(_missing("celeba", path, hint)) from error
