@@ -79,7 +79,7 @@ OFFLINE = dict.fromkeys(ABOUT, "rooms") | {"cifar10": "digits", "celeba": "faces
 SHAPES3D_URL = "https://storage.googleapis.com/3d-shapes/3dshapes.h5"
 # As in tensorflow_datasets/url_checksums/shapes3d.txt.
 SHAPES3D_CHECKSUM = "sha256:0a0f6ed98baff276a50f3a081a7434d788da63cb135a98189b2a5b5769be1785"
-SHAPES3D_NAMES = ("floor_hue", "wall_hue", "object_hue", "scale", "shape", "orientation")
+SHAPES3D_NAMES = ("floor hue", "wall hue", "object hue", "scale", "shape", "orientation")
 SHAPES3D_SIZES = (10, 10, 10, 8, 4, 15)
 
 # The authors' links. They offer real_complex on Google Drive only, which serves a page first.
