@@ -132,7 +132,8 @@ class Parameters(NamedTuple):
     average one, and the beard 0 to 1. Fixed by the person, as identity is.
     expression (B, 52): strengths of the facial actions in ACTIONS' order, 0 to 1.
     pose (B, 2): yaw (positive turns the nose to the right of the image) and pitch (positive: up),
-    in radians. light (B,): azimuth of the light in radians, positive from the right of the image.
+    in radians; the head nods and is then turned.
+    light (B,): azimuth of the light in radians, positive from the right of the image.
     skin, hair, eyes, background (B, 3): colours in 0 to 1, sRGB.
     """
 
@@ -153,8 +154,8 @@ class Model(NamedTuple):
     mean (3, V); identity (40, 3, V), one standard deviation each; actions (52, 3, V), full
     strength; fullness and length (3, V): the displacement of full and of long hair; hairline (V,):
     height above it in decimetres; turns (V,): how far a vertex turns with the head; masks {name:
-    (V,)} in 0 to 1; triangles (F, 3), clockwise on the screen; diagonals (4, Q + 1): the corners
-    of quads, and around (V, k): the quads at a vertex, filled up with Q.
+    (V,)} in 0 to 1; triangles (F, 3), clockwise on the screen; quads (4, Q): their corners; around
+    (k, V): the quads at a vertex, filled up with Q.
     """
 
     mean: torch.Tensor
@@ -318,10 +319,10 @@ def mesh(given):
         part.float()[:, None] for part in (yaw.cos(), yaw.sin(), pitch.cos(), pitch.sin())
     )
     x, y, z = points.unbind(1)
-    across = cos_yaw * x + sin_yaw * z
-    deep = cos_yaw * z - sin_yaw * x
+    deep = cos_pitch * z - sin_pitch * y  # nod, then turn
     turned = torch.stack(
-        [across, cos_pitch * y + sin_pitch * deep, cos_pitch * deep - sin_pitch * y], 1
+        [cos_yaw * x + sin_yaw * deep, cos_pitch * y + sin_pitch * z, cos_yaw * deep - sin_yaw * x],
+        1,
     )
     return points + model.turns * (turned - points)
 
@@ -386,10 +387,10 @@ def _draw_all(factors, seed):
 
 
 def _in_chunks(factors, seed):
-    parts = [draw(parameters(part, seed)) for part in factors.split(CHUNK)]
-    if not parts:
+    if len(factors) == 0:
         empty = torch.empty(0, 3, SIZE, SIZE, dtype=torch.uint8, device=factors.device)
         return empty, empty[:, :1].bool()
+    parts = [draw(parameters(part, seed)) for part in factors.split(CHUNK)]
     return tuple(torch.cat(part) for part in zip(*parts, strict=True))
 
 
