@@ -39,31 +39,34 @@ class Row:
         return ", ".join(bounds)
 
 
-class ResultsTable:
-    """The recorded rows as a table; a claim that fails is shown as failed."""
+class Table:
+    """Rows of words, the first of them the heads of the columns, shown as a table."""
 
-    def __init__(self, rows, tier):
-        self.rows, self.tier = rows, tier
-
-    def cells(self):
-        yield ("", "measured", "published", "claim", "")
-        for row in self.rows:
-            verdict = {True: "held", False: "FAILED", None: ""}[row.held]
-            if row.held is not None and self.tier not in ASSERTING_TIERS:
-                verdict = f"not asserted at tier {self.tier}"
-            measured = f"{row.value:.4g} {row.unit}".strip()
-            published = "" if row.paper is None else f"{row.paper}"
-            yield (row.name, measured, published, row.bound, verdict)
+    def __init__(self, rows):
+        self.rows = rows
 
     def __repr__(self):
-        return "\n".join("  ".join(cell for cell in row if cell) for row in self.cells())
+        return "\n".join("  ".join(cell for cell in row if cell) for row in self.rows)
 
     def _repr_html_(self):
-        head, *body = self.cells()
+        head, *body = self.rows
         lines = ["<tr>" + "".join(f"<th>{html.escape(c)}</th>" for c in head) + "</tr>"]
         for row in body:
             lines.append("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>")
         return f"<table>{''.join(lines)}</table>"
+
+
+def results_table(rows, tier):
+    """The recorded rows as a table; a claim that fails is shown as failed."""
+    cells = [("", "measured", "published", "claim", "")]
+    for row in rows:
+        verdict = {True: "held", False: "FAILED", None: ""}[row.held]
+        if row.held is not None and tier not in ASSERTING_TIERS:
+            verdict = f"not asserted at tier {tier}"
+        measured = f"{row.value:.4g} {row.unit}".strip()
+        published = "" if row.paper is None else f"{row.paper}"
+        cells.append((row.name, measured, published, row.bound, verdict))
+    return Table(cells)
 
 
 @dataclass

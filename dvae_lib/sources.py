@@ -116,9 +116,11 @@ def code_digest(notebook):
     docstrings and layout do not count, nor do modules that only draw or run.
     """
     trees = _notebook_trees(notebook)
-    library = _library_definitions({word for tree in trees for word in _strings(tree)})
+    words = {word for tree in trees for word in _strings(tree)}
+    library = _library_definitions(words)
     parts = [_normal(tree) for tree in trees]
-    pending, reached = [name for tree in trees for name in _names(tree)], set()
+    # A word counts as a name: data.load("shapes3d") reaches the function of that name.
+    pending, reached = [name for tree in trees for name in _names(tree)] + list(words), set()
     while pending:
         name = pending.pop()
         if name not in reached:
@@ -151,9 +153,10 @@ def _library_definitions(words):
 
     A module of data/ that holds one data set counts only if `words` has the name of the set.
     """
+    shared = ("factor_data", "originals", "download", "rasteriser")
     found = {}
     for path in sorted(Path(__file__).parent.rglob("*.py")):
-        a_set = path.parent.name == "data" and path.stem != "factor_data"
+        a_set = path.parent.name == "data" and path.stem not in shared
         if path.stem in PRESENTATION or (a_set and path.stem not in words):
             continue
         for node in ast.parse(path.read_text()).body:

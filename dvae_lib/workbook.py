@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from . import files
-from .results import TIERS, Interval, ResultsTable, Row, Sweep, interval
+from .results import TIERS, Interval, Row, Sweep, interval, results_table
 from .sources import data_folder, definitions, run_folder
 
 __all__ = [
@@ -122,7 +122,7 @@ class Run:
 
     def results(self):
         """The table of what was recorded, for the end of a notebook."""
-        return ResultsTable(self.rows, self.tier)
+        return results_table(self.rows, self.tier)
 
     def sweep(self):
         """The stored sweep of this notebook, for intervals over seeds. See Sweep."""

