@@ -49,10 +49,11 @@ class Table:
         return "\n".join("  ".join(cell for cell in row if cell) for row in self.rows)
 
     def _repr_html_(self):
-        head, *body = self.rows
-        lines = ["<tr>" + "".join(f"<th>{html.escape(c)}</th>" for c in head) + "</tr>"]
-        for row in body:
-            lines.append("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>")
+        lines = []
+        for k, row in enumerate(self.rows):
+            tag = "td" if k else "th"
+            cells = (f'<{tag} style="text-align: left">{html.escape(c)}</{tag}>' for c in row)
+            lines.append(f"<tr>{''.join(cells)}</tr>")
         return f"<table>{''.join(lines)}</table>"
 
 

@@ -18,7 +18,7 @@ def test_the_catalogue_says_of_every_set_what_it_is():
     for name, *about, stands_in_for in rows:
         assert all(about), name
         assert bool(stands_in_for) == (name in MADE_HERE)
-    assert "<td>rooms</td>" in data.catalogue()._repr_html_()
+    assert ">rooms</td>" in data.catalogue()._repr_html_()
 
 
 @pytest.mark.parametrize(
