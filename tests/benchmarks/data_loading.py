@@ -13,7 +13,7 @@ from torchvision.io import ImageReadMode, decode_image, write_png
 
 from dvae_lib.data.factor_data import Batch
 
-STEPS, ROUNDS, IMAGES = 15, 3, 1000
+STEPS, ROUNDS = 30, 5
 
 
 class Files(torch.utils.data.Dataset):
@@ -51,7 +51,7 @@ class Stream:
 
 def trainer(batches):
     model = training_step.vae()
-    adam = torch.optim.Adam(model.parameters(), lr=5e-4, fused=True)
+    adam = torch.optim.Adam(model.parameters(), lr=5e-4)
     player = training_step.training.Player(training_step.loss_of(model), adam)
     return lambda: training_step.training.train(model, player, batches, STEPS)
 
@@ -62,7 +62,7 @@ def fetcher(batches):
 
 def main():
     _measure.start("data loading: " + __doc__.split("\n")[0])
-    resident = training_step.images(IMAGES)
+    resident = training_step.images()
     with tempfile.TemporaryDirectory() as folder:
         files = Files(resident.to("cpu"), Path(folder))
         sources = {"resident": resident.batches(training_step.BATCH)}
