@@ -250,11 +250,23 @@ def clean(notebook):
         if cell.metadata.get("tags") == []:
             del cell.metadata["tags"]
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if not _is_widget(output)]
+            cell.outputs = _joined([o for o in cell.outputs if not _is_widget(o)])
             cell.execution_count = next(count)
             for output in cell.outputs:
                 if "execution_count" in output:
                     output["execution_count"] = cell.execution_count
+
+
+def _joined(outputs):
+    """Outputs with printed text that came in pieces as one piece."""
+    joined = []
+    for output in outputs:
+        last = joined[-1] if joined else {}
+        if "name" in output and output["name"] == last.get("name"):
+            last["text"] += output["text"]
+        else:
+            joined.append(output)
+    return joined
 
 
 def tags(cell):

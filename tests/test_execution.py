@@ -222,6 +222,16 @@ def executed(*outputs):
     return notebook
 
 
+def test_text_printed_in_pieces_is_stored_as_one():
+    def said(text, name="stdout"):
+        return nbformat.v4.new_output("stream", name=name, text=text)
+
+    shown = nbformat.v4.new_output("display_data", data={"text/plain": "picture"})
+    notebook = executed(said("one, "), said("two"), shown, said("three"))
+    execution.clean(notebook)
+    assert notebook.cells[0].outputs == [said("one, two"), shown, said("three")]
+
+
 STDERR = nbformat.v4.new_output("stream", name="stderr", text="a warning")
 ERROR = nbformat.v4.new_output("error", ename="ValueError", evalue="x", traceback=[])
 WIDGET = nbformat.v4.new_output(
