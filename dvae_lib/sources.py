@@ -151,15 +151,20 @@ def _notebook_trees(notebook):
 def _library_definitions(words):
     """The top-level definitions of the library by name: {name: [nodes]}.
 
-    A module of data/ that holds one data set counts only if `words` has the name of the set.
+    A module of data/ that holds sets counts only if `words` has the name of one: the module's own
+    if it has a function `load`, else that of any of its functions.
     """
-    shared = ("factor_data", "originals", "download", "rasteriser")
+    shared = ("factor_data", "download", "rasteriser")
     found = {}
     for path in sorted(Path(__file__).parent.rglob("*.py")):
-        a_set = path.parent.name == "data" and path.stem not in shared
-        if path.stem in PRESENTATION or (a_set and path.stem not in words):
+        if path.stem in PRESENTATION:
             continue
-        for node in ast.parse(path.read_text()).body:
+        body = ast.parse(path.read_text()).body
+        functions = {node.name for node in body if isinstance(node, ast.FunctionDef)}
+        holds_sets = path.parent.name == "data" and path.stem not in shared
+        if holds_sets and not words & ({path.stem} if "load" in functions else functions):
+            continue
+        for node in body:
             names = [node.name] if isinstance(node, ast.FunctionDef | ast.ClassDef) else []
             if isinstance(node, ast.Assign):
                 names = [n.id for t in node.targets for n in ast.walk(t) if isinstance(n, ast.Name)]

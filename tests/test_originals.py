@@ -1,5 +1,6 @@
 """Small files in each original format, read back; damaged ones; downloads from a local server."""
 
+import gzip
 import hashlib
 import http.server
 import io
@@ -7,6 +8,7 @@ import math
 import pickle
 import re
 import resource
+import struct
 import sys
 import tarfile
 import threading
@@ -17,9 +19,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.datasets import CIFAR10, CelebA
+from torchvision.datasets import CIFAR10, MNIST, CelebA
 
-from dvae_lib.data import originals
+from dvae_lib.data import originals, sprites
 from dvae_lib.data.download import fetch
 
 SIZES = (2, 3, 2, 2, 2, 3)  # of the small 3D Shapes: 144 images
@@ -153,6 +155,52 @@ def test_3d_shapes_without_h5py_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(ImportError, match=r'pip install -e "\.\[originals\]"'):
         originals.shapes3d(tmp_path / "3dshapes.h5")
+
+
+# dSprites and MNIST
+
+
+def test_dsprites_are_downloaded_and_read_as_sprites(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(sprites, "N_ALL", 500)
+    first = sprites.render(sprites.factors_of(torch.arange(500)))[:, 0].numpy() // 255
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, imgs=first)
+    server.content = buffer.getvalue()
+    monkeypatch.setattr(originals, "DSPRITES_URL", server.url)
+    path = tmp_path / "dsprites.npz"
+    with pytest.raises(FileNotFoundError, match=r"dsprites\.npz is missing .*'sprites'"):
+        originals.dsprites(path, n=20)
+    read, drawn = originals.dsprites(path, n=20, seed=1, download=True), sprites.load(20, seed=1)
+    assert torch.equal(read.images, drawn.images)
+    assert torch.equal(originals.dsprites(path, n=20, seed=1).images, drawn.images)
+    assert len(server.ranges) == 1
+
+
+def test_mnist_is_downloaded_verified_and_unpacked(server, tmp_path, monkeypatch):
+    """The server gives one file whatever the name: images and labels in turn."""
+    images = np.random.default_rng(0).integers(0, 256, (7, 28, 28), np.uint8)
+    packed = {
+        "images": gzip.compress(struct.pack(">IIII", 2051, 7, 28, 28) + images.tobytes()),
+        "labels": gzip.compress(struct.pack(">II", 2049, 7) + bytes(range(7))),
+    }
+    md5s = {kind: hashlib.md5(content).hexdigest() for kind, content in packed.items()}
+    kinds = [(name, "images" if "images" in name else "labels") for name, _ in MNIST.resources]
+    monkeypatch.setattr(MNIST, "resources", [(name, md5s[kind]) for name, kind in kinds])
+    fetch = originals.fetch
+
+    def serve(url, path, checksum):
+        server.content = packed["images" if "images" in url else "labels"]
+        return fetch(server.url, path, checksum)
+
+    monkeypatch.setattr(originals, "fetch", serve)
+    read = originals.mnist(tmp_path, download=True)
+    assert torch.equal(read.images[:, 0, 2:30, 2:30], torch.from_numpy(images))
+    assert read.factors[:, 0].tolist() == list(range(7))
+    assert originals.mnist(tmp_path, "test", coloured=True).image_shape == (3, 32, 32)
+    assert len(server.ranges) == 4
+    packed["images"] += b"x"
+    with pytest.raises(ValueError, match="not the published file"):
+        originals.mnist(tmp_path / "altered", download=True)
 
 
 # MPI3D

@@ -252,6 +252,9 @@ def test_the_digest_follows_the_notebook_and_what_its_numbers_depend_on(checkout
     assert changes(edit, "data/sprites", "WINDOW = 30", "WINDOW = 32")  # load > render > WINDOW
     assert changes(edit, "data/factor_data", "float().div_(255)", "float().div_(256)")
     assert not changes(edit, "data/digits", "HUES = 10", "HUES = 11")
+    code += "\nreal = data.load('shapes3d')"  # a function of originals.py, not a module
+    assert changes(checkout.write, "demo", code)
+    assert changes(edit, "data/originals", "(10, 10, 10, 8, 4, 15)", "(10, 10, 10, 8, 4, 16)")
 
 
 def test_the_digest_follows_notebooks_that_definitions_are_read_from(checkout):

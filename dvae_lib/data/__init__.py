@@ -13,6 +13,8 @@ SETS = {
     "sprites": "sprites.load",
     "rooms": "rooms.load",
     "faces": "faces.load",
+    "dsprites": "originals.dsprites",
+    "mnist": "originals.mnist",
     "shapes3d": "originals.shapes3d",
     "mpi3d": "originals.mpi3d",
     "falcor3d": "originals.falcor3d",
@@ -38,10 +40,7 @@ def load(name, **options):
 
 
 def catalogue():
-    """Every set with its images, factors, source, licence, and what it stands in for, as a table.
-
-    Original dSprites and MNIST are read by "sprites" and "digits", with the option `original`.
-    """
+    """Every set with its images, factors, source, licence, and what it stands in for: a table."""
     rows = []
     for name in SETS:
         module, function = _place(name)

@@ -1,9 +1,9 @@
-"""The original data sets: 3D Shapes, MPI3D, Falcor3D, Isaac3D, CIFAR-10 and CelebA.
+"""The original data sets: dSprites, MNIST, 3D Shapes, MPI3D, Falcor3D, Isaac3D, CIFAR-10, CelebA.
 
 Each function takes the path of the published file or folder, checks what it finds there, and gives
-FactorData. Nothing is downloaded unless download=True. dSprites and MNIST are read by sprites.py
-and digits.py. A published checksum is verified where the publisher, or TensorFlow Datasets or
-torchvision for it, gives one; otherwise sizes, types, labels and the archive's own checksums are.
+FactorData. Nothing is downloaded unless download=True. A published checksum is verified where the
+publisher, or TensorFlow Datasets or torchvision for it, gives one; otherwise sizes, types, labels
+and the archive's own checksums are.
 """
 
 import math
@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from tqdm.auto import tqdm
 
+from . import digits, sprites
 from .download import fetch, verify
 from .factor_data import FactorData
 
@@ -32,6 +33,18 @@ def _about(images, factors, source, licence):
 
 
 ABOUT = {
+    "dsprites": _about(
+        "737,280 white shapes on black, 64x64",
+        "shape 3, scale 6, orientation 40, x 32, y 32",
+        "Matthey et al. 2017, github.com/google-deepmind/dsprites-dataset",
+        "Apache-2.0",
+    ),
+    "mnist": _about(
+        "70,000 handwritten digits (60,000 to train, 10,000 to test), padded to 32x32",
+        "digit 10; coloured: digit hue 10, background hue 10",
+        "LeCun et al. 1998, through torchvision",
+        "none stated",
+    ),
     "shapes3d": _about(
         "480,000 rendered rooms with one object, 64x64, colour",
         "floor hue 10, wall hue 10, object hue 10, scale 8, shape 4, orientation 15",
@@ -74,7 +87,11 @@ ABOUT = {
     ),
 }
 # What a reader without a network can use in place of each.
-OFFLINE = dict.fromkeys(ABOUT, "rooms") | {"cifar10": "digits", "celeba": "faces"}
+OFFLINE = dict.fromkeys(ABOUT, "rooms") | {"dsprites": "sprites", "mnist": "digits"}
+OFFLINE |= {"cifar10": "digits", "celeba": "faces"}
+
+_DSPRITES_FOLDER = "https://github.com/deepmind/dsprites-dataset/blob/master/"
+DSPRITES_URL = f"{_DSPRITES_FOLDER}{sprites.ORIGINAL_FILE}?raw=true"
 
 SHAPES3D_URL = "https://storage.googleapis.com/3d-shapes/3dshapes.h5"
 # As in tensorflow_datasets/url_checksums/shapes3d.txt.
@@ -119,6 +136,38 @@ DAMAGE = (zipfile.BadZipFile, zlib.error, tokenize.TokenError, NotImplementedErr
 DAMAGE += (SyntaxError, ValueError, KeyError, EOFError, OSError)
 
 CELEBA_BOX = (15, 35, 163, 183)  # the central square of 148 pixels: the face, little background
+
+
+def dsprites(path, n=20_000, seed=0, download=False, device="cpu"):
+    """dSprites from the npz at `path`: images uint8 (n, 1, 64, 64), as sprites.load gives them.
+
+    No checksum of the npz is published: its layout, and 64 of its images against the renderer, are
+    verified. Source: Matthey et al. 2017, Apache-2.0.
+
+    Raises FileNotFoundError without the file, ConnectionError where the download fails, ValueError
+    for a wrong n or a file that is damaged or another.
+    """
+    path = _file("dsprites", path, DSPRITES_URL, download)
+    return sprites.load(n, seed, path, device)
+
+
+def mnist(path, split="train", coloured=False, seed=0, download=False, device="cpu"):
+    """MNIST from the folder at `path`, in torchvision's layout, as digits.load gives it.
+
+    Source: LeCun et al. 1998; no licence is stated. Checksums are torchvision's.
+
+    Raises ValueError for an unknown split or a download that is not the published file,
+    FileNotFoundError where the set is missing or damaged, ConnectionError where the download fails.
+    """
+    from torchvision.datasets import MNIST
+
+    raw = Path(path) / "MNIST" / "raw"
+    if not raw.is_dir() and not download:
+        raise FileNotFoundError(_missing("mnist", raw, ", or pass download=True"))
+    for name, md5 in MNIST.resources if download else ():
+        if not (raw / name.removesuffix(".gz")).is_file():
+            _download("mnist", MNIST.mirrors[0] + name, raw / name, f"md5:{md5}")
+    return digits.load(split, coloured, path, download, seed, device)  # torchvision unpacks
 
 
 def shapes3d(path, n=20_000, seed=0, download=False, device="cpu"):
