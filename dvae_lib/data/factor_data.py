@@ -269,6 +269,18 @@ class Batches:
         return Batch(self.data.floats(index), self.data.factors[index], index)
 
 
+def choose(n, total, seed):
+    """Positions (n,) of images of a set of `total`, drawn without repeats; of all for n = "all".
+
+    Raises ValueError for another n.
+    """
+    if n == "all":
+        return torch.arange(total)
+    if isinstance(n, int) and 0 < n <= total:
+        return torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:n]
+    raise ValueError(f"n = {n!r} images; choose 1 to {total} or 'all'")
+
+
 def to_uint8(images):
     """Float images in [0, 1] to uint8, rounded. Raises ValueError on NaN or a value outside."""
     if not torch.isfinite(images).all():

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from . import digits, sprites
 from .download import fetch, verify
-from .factor_data import FactorData
+from .factor_data import FactorData, choose
 
 
 def _about(images, factors, source, licence):
@@ -184,7 +184,7 @@ def shapes3d(path, n=20_000, seed=0, download=False, device="cpu"):
         import h5py
     except ImportError as error:
         raise ImportError('3D Shapes needs h5py: pip install -e ".[originals]"') from error
-    index = _choose(n, math.prod(SHAPES3D_SIZES), seed)
+    index = choose(n, math.prod(SHAPES3D_SIZES), seed)
     path = _file("shapes3d", path, SHAPES3D_URL, download, SHAPES3D_CHECKSUM)
     verify(path, SHAPES3D_CHECKSUM)
     with h5py.File(path) as file:
@@ -211,7 +211,7 @@ def mpi3d(path, variant="real", n=20_000, seed=0, download=False, device="cpu"):
         raise ValueError(f"no MPI3D variant {variant!r}; there are: {', '.join(MPI3D_VALUES)}")
     values = MPI3D_VALUES[variant]
     sizes = tuple(map(len, values))
-    index = _choose(n, math.prod(sizes), seed)
+    index = choose(n, math.prod(sizes), seed)
     path = _file("mpi3d", path, MPI3D_URLS.get(variant), download)
     try:
         images = _gather(_npz_blocks(path, math.prod(sizes)), index)
@@ -237,7 +237,7 @@ def falcor3d(path, n=20_000, seed=0, device="cpu"):
     Raises FileNotFoundError for a missing folder or picture, ValueError for a wrong n, a damaged
     picture, or labels in another order.
     """
-    index = _choose(n, math.prod(FALCOR3D_SIZES), seed)
+    index = choose(n, math.prod(FALCOR3D_SIZES), seed)
     files, values = _folder("falcor3d", path, index, "train-rec.labels", FALCOR3D_SIZES)
     images = _pictures("falcor3d", files, [(128, 128), (1024, 1024)], 64)
     factors, names, sizes = _factors(index, FALCOR3D_SIZES), FALCOR3D_NAMES, FALCOR3D_SIZES
@@ -252,7 +252,7 @@ def isaac3d(path, n=20_000, seed=0, device="cpu"):
     names them in another order, which does not fit its own numbers of levels.
     Source: Nie et al. 2020, CC BY 4.0. The archive is on Google Drive: get it by hand.
     """
-    index = _choose(n, math.prod(ISAAC3D_SIZES), seed)
+    index = choose(n, math.prod(ISAAC3D_SIZES), seed)
     files, values = _folder("isaac3d", path, index, "labels.npy", ISAAC3D_SIZES)
     images = _pictures("isaac3d", files, [(128, 128), (512, 512)], 64)
     factors, names, sizes = _factors(index, ISAAC3D_SIZES), ISAAC3D_NAMES, ISAAC3D_SIZES
@@ -309,22 +309,13 @@ def celeba(path, split="train", n=10_000, seed=0, size=64, download=False, devic
     except Exception as error:  # torchvision's, gdown's, a broken archive's: all mean the same
         hint = f" into a folder `celeba` there, with img_align_celeba unpacked ({error})"
         raise FileNotFoundError(_missing("celeba", path, hint)) from error
-    index = _choose(n, len(faces.filename), seed)
+    index = choose(n, len(faces.filename), seed)
     folder = Path(path) / CelebA.base_folder / "img_align_celeba"
     files = [folder / faces.filename[row] for row in index.tolist()]
     images = _pictures("celeba", files, [(178, 218)], size, CELEBA_BOX)
     names = tuple(name for name in faces.attr_names if name)  # the header ends with a space
     sizes, values = (2,) * len(names), (("no", "yes"),) * len(names)
     return FactorData("CelebA", images, faces.attr[index], names, sizes, values).to(device)
-
-
-def _choose(n, total, seed):
-    """Positions (n,) of images in the original, drawn without repeats, or of all of them."""
-    if n == "all":
-        return torch.arange(total)
-    if isinstance(n, int) and 0 < n <= total:
-        return torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:n]
-    raise ValueError(f"n = {n!r} images; choose 1 to {total} or 'all'")
 
 
 def _factors(index, sizes):

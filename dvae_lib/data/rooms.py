@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from .factor_data import FactorData
+from .factor_data import FactorData, choose
 
 NAMES = ("floor hue", "wall hue", "object hue", "scale", "shape", "orientation")
 SIZES = (10, 10, 10, 8, 4, 15)
@@ -69,13 +69,7 @@ def load(n=20_000, seed=0, device="cpu"):
     n: how many images to draw at random (with `seed`, without repeats), or "all" for the
     480,000 (5.9 GB), in the order of the original file. Raises ValueError for a wrong n.
     """
-    if n == "all":
-        index = torch.arange(N_ALL)
-    elif isinstance(n, int) and 0 < n <= N_ALL:
-        index = torch.randperm(N_ALL, generator=torch.Generator().manual_seed(seed))[:n]
-    else:
-        raise ValueError(f"n = {n!r} rooms; choose 1 to {N_ALL} or 'all'")
-    factors = factors_of(index).to(device)
+    factors = factors_of(choose(n, N_ALL, seed)).to(device)
     name = "rooms (like 3D Shapes)"
     return FactorData(name, render(factors), factors, NAMES, SIZES, VALUES, renderer=render)
 
