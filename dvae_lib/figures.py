@@ -137,6 +137,25 @@ def loss_curves(history, names=("loss",), alt=None):
     return figure
 
 
+def score_matrix(score, factor_names=(), alt=None):
+    """The matrix behind a metric's Score: a factor a row, a latent axis a column."""
+    matrix = score.matrix
+    n_factors, n_axes = matrix.shape
+    names = factor_names or [f"v{i}" for i in range(n_factors)]
+    if len(names) != n_factors:
+        raise ValueError(f"{len(names)} factor names for {n_factors} factors")
+    best = ", ".join(f"{name} at z{row.argmax()}" for name, row in zip(names, matrix, strict=True))
+    alt = alt or f"{score.label} for each factor and latent axis; largest for {best}. {score}."
+    figure, axes = subplots(alt=alt, size=(2.2 + 0.42 * n_axes, 1.0 + 0.34 * n_factors))
+    shown = axes.imshow(matrix.numpy(), cmap="Blues", vmin=0, aspect="auto")
+    axes.set_xticks(range(n_axes), [f"z{j}" for j in range(n_axes)])
+    axes.set_yticks(range(n_factors), names)
+    axes.set_title(str(score), fontsize=9)
+    axes.tick_params(length=0)
+    figure.colorbar(shown, ax=axes, label=score.label)
+    return figure
+
+
 def intervals(sweep, names, live=None, labels=None, unit="", alt=None):
     """Stored values over seeds, their mean and 95 % interval, and beside them the live run's.
 

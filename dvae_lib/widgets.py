@@ -1,4 +1,4 @@
-"""Widgets: sliders whose image is made live by the kernel.
+"""Widgets: sliders whose image or figure is made live by the kernel.
 
 A widget works only while it can be seen: nothing is decoded before it is first displayed or while
 its `layout.display` is "none". Every control is a standard ipywidgets control, reached with Tab
@@ -10,6 +10,7 @@ import math
 
 import ipywidgets
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 from .figures import to_pixels
@@ -19,7 +20,14 @@ STEP = 0.05  # of a slider along a latent axis, in units of the code
 
 
 def png(image):
-    """One image (C, H, W), uint8 or float in [0, 1], as PNG bytes enlarged without blur."""
+    """One image (C, H, W), uint8 or float in [0, 1], as PNG bytes enlarged without blur.
+
+    A Matplotlib figure is drawn as it is.
+    """
+    if isinstance(image, Figure):
+        buffer = io.BytesIO()
+        image.savefig(buffer, format="png")
+        return buffer.getvalue()
     picture = Image.fromarray(to_pixels(image.unsqueeze(0))[0])
     factor = max(1, SHOWN_PIXELS // max(picture.size))
     picture = picture.resize([side * factor for side in picture.size], Image.Resampling.NEAREST)
@@ -31,14 +39,16 @@ def png(image):
 class LiveImage(ipywidgets.HBox):
     """Controls on the left, an image on the right that is made anew when a control moves.
 
-    make: a function without arguments that returns the image (C, H, W) for the controls' values.
+    make: a function without arguments that returns the image (C, H, W) or a figure for the
+    controls' values. shown: options of the ipywidgets.Image, by default a square of 256 pixels.
     """
 
-    def __init__(self, controls, make):
+    def __init__(self, controls, make, **shown):
         self._make, self._seen, self._paused = make, False, False
-        self.picture = ipywidgets.Image(format="png", width=SHOWN_PIXELS, height=SHOWN_PIXELS)
+        shown = shown or {"width": SHOWN_PIXELS, "height": SHOWN_PIXELS}
+        self.picture = ipywidgets.Image(format="png", **shown)
         self.picture.add_class("dvae-picture")
-        super().__init__([ipywidgets.VBox(controls), self.picture])
+        super().__init__([ipywidgets.VBox(list(controls)), self.picture])
         self.layout.observe(lambda change: self.refresh(), "display")
 
     @property
@@ -109,6 +119,30 @@ def traverse(decode, codes, axes=None, reach=3.0, picker="image"):
     pick.observe(start_over, "value")
     reset.on_click(start_over)
     for slider in sliders:
+        slider.observe(widget.refresh, "value")
+    return widget
+
+
+def live_figure(draw, **ranges):
+    """Sliders beside a figure that is drawn anew when one moves.
+
+    draw: a function of the sliders' values, by name, to a Matplotlib figure. ranges: for each
+    slider (low, high, step); it begins at low. Raises ValueError for an empty range.
+    """
+    for name, (low, high, step) in ranges.items():
+        if not (low < high and step > 0):
+            raise ValueError(f"{name} from {low} to {high} in steps of {step}: an empty range")
+    sliders = {
+        name: _slider(ipywidgets.FloatSlider, name, min=low, max=high, step=step, value=low)
+        for name, (low, high, step) in ranges.items()
+    }
+
+    def make():
+        return draw(**{name: slider.value for name, slider in sliders.items()})
+
+    widget = LiveImage(sliders.values(), make, layout={"width": "auto"})
+    widget.sliders = list(sliders.values())
+    for slider in widget.sliders:
         slider.observe(widget.refresh, "value")
     return widget
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dvae_lib import widgets
+from dvae_lib import figures, widgets
 from dvae_lib.data import FactorData, sprites
 
 
@@ -131,3 +131,20 @@ def test_the_factors_widget_of_a_set_that_cannot_be_rendered_looks_images_up(pai
     for slider, level in zip(widget.sliders, (1, 2, 3), strict=True):
         slider.value = level
     assert pixels(widget)[0, 0].tolist() == [10, 20, 30]
+
+
+def test_a_live_figure_is_drawn_for_the_values_of_its_sliders():
+    drawn = []
+
+    def draw(angle, noise):
+        drawn.append((angle, noise))
+        return figures.subplots(alt=f"a figure at {angle} and {noise}")[0]
+
+    widget = widgets.live_figure(draw, angle=(0, 90, 5), noise=(0.5, 1, 0.1))
+    assert drawn == []
+    widget._repr_mimebundle_()
+    widget.sliders[0].value = 45
+    assert drawn == [(0, 0.5), (45, 0.5)]
+    assert bytes(widget.picture.value[:4]) == b"\x89PNG"
+    with pytest.raises(ValueError, match="angle from 3 to 3 in steps of 1: an empty range"):
+        widgets.live_figure(draw, angle=(3, 3, 1))

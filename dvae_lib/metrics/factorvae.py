@@ -1,0 +1,77 @@
+"""The score of the FactorVAE paper: which axis stays still while a factor is held?"""
+
+import torch
+
+from .information import check
+from .score import Score
+
+CHUNK = 1_000  # votes at a time
+
+
+def factorvae_score(codes, factors, *, votes=10_000, batch=64, seed=0, discrete=None):
+    """FactorVAE score (Kim & Mnih 2018, section 4): a Score {"FactorVAE score"}.
+
+    codes: (N, L), floats or integer labels; factors: int64 (N, K). A vote: choose a factor and a
+    level that it has, draw `batch` samples of that level (with repeats), and find the axis whose
+    variance, relative to that over all samples, is smallest. A table that gives each axis its most
+    frequent factor is learned from `votes` votes; the score is its accuracy on half as many new
+    ones, 1/K at chance to 1. Matrix (K, L): the share of each (factor, axis) among the votes.
+
+    For labels the variance is Gini's: the chance that two draws differ. Constant axes never win;
+    if all are constant, the score is that of the most frequent factor. Errors: see `check`. The
+    intervals resample votes, not images.
+    """
+    codes, factors, discrete = check(codes, factors, discrete)
+    generator = torch.Generator().manual_seed(seed)
+    spread = _gini(codes[None])[0] if discrete else codes.var(0, correction=0)
+    usable = spread > 0
+    won = []
+    for first in range(0, votes + votes // 2, CHUNK):
+        n = min(CHUNK, votes + votes // 2 - first)
+        factor, rows = _draw(factors, n, batch, generator)
+        drawn = codes[rows]
+        variance = _gini(drawn) if discrete else drawn.var(1, correction=0)
+        relative = torch.where(usable, variance / torch.where(usable, spread, 1), torch.inf)
+        won.append(torch.stack([factor, relative.argmin(1).cpu()], 1))
+    won = torch.cat(won)
+    table = torch.zeros(factors.shape[1], codes.shape[1], dtype=torch.float64)
+    table.index_put_((won[:votes, 0], won[:votes, 1]), torch.tensor(1.0).double(), accumulate=True)
+    factor, axis = won[votes:].T
+    hit = (table.argmax(0)[axis] == factor).double()
+    return Score.of(_Formula(table / votes), "share of votes", {"hit": hit})
+
+
+class _Formula:
+    """The share of hits; the table of the training votes is held."""
+
+    def __init__(self, table):
+        self.table = table
+
+    def __call__(self, means):
+        return {"FactorVAE score": means["hit"]}, self.table
+
+
+def _draw(factors, n, batch, generator):
+    """n factors, and for each the rows (n, batch) of samples that share a level of it."""
+    samples, n_factors = factors.shape
+    factor = torch.randint(n_factors, (n,), generator=generator)
+    # The level of a random sample; its samples are one run of the rows sorted by that factor.
+    anchor = torch.randint(samples, (n,), generator=generator)
+    position = torch.rand(n, batch, generator=generator, dtype=torch.float64)
+    rows = torch.empty(n, batch, dtype=torch.int64)
+    levels = factors.cpu()
+    for i in range(n_factors):
+        order = levels[:, i].argsort(stable=True)
+        run = levels[order, i]
+        chosen = factor == i
+        level = levels[anchor[chosen], i]
+        start, stop = (torch.searchsorted(run, level, right=side) for side in (False, True))
+        inside = (position[chosen] * (stop - start)[:, None]).long()
+        rows[chosen] = order[start[:, None] + inside]
+    return factor, rows.to(factors.device)
+
+
+def _gini(labels):
+    """The chance that two draws with replacement differ: (B, n, L) labels to float64 (B, L)."""
+    counts = torch.nn.functional.one_hot(labels.movedim(1, 2)).double().mean(2)
+    return 1 - (counts**2).sum(-1)

@@ -1,0 +1,193 @@
+"""Entropies and mutual information between codes and factors, in nats.
+
+Every estimate here is a mean over the samples, and is given as its N terms: the *pointwise*
+information. Their mean is the estimate, and resampling them gives its bootstrap interval.
+Matrices are (K, L): a factor a row, a latent axis a column.
+"""
+
+import torch
+
+
+def check(codes, factors, discrete=None):
+    """codes (N, L) and factors int64 (N, K) as metrics take them, and whether codes are labels.
+
+    discrete: None goes by the dtype of the codes, where integers are labels.
+    Returns (codes, factors, discrete); codes are int64 labels or float64.
+    Raises ValueError or TypeError, naming the value, for other shapes or dtypes, fewer than two
+    samples, NaN or infinity, and a factor that is constant in the samples.
+    """
+    codes, factors = torch.as_tensor(codes).detach(), torch.as_tensor(factors)
+    for name, tensor in (("codes", codes), ("factors", factors)):
+        if tensor.ndim != 2 or 0 in tensor.shape:
+            raise ValueError(f"{name} of shape {tuple(tensor.shape)}, expected two axes, none of 0")
+    if len(codes) != len(factors):
+        raise ValueError(f"{len(codes)} codes for {len(factors)} rows of factors")
+    if len(codes) < 2:
+        raise ValueError("1 sample; a metric compares samples, so give at least 2")
+    if factors.is_floating_point() or factors.is_complex():
+        raise TypeError(f"factors are {factors.dtype}, expected integer levels")
+    if codes.is_floating_point() and not torch.isfinite(codes).all():
+        row, axis = (~torch.isfinite(codes)).nonzero()[0].tolist()
+        raise ValueError(f"codes[{row}, {axis}] is {codes[row, axis].item()}; codes must be finite")
+    factors = factors.long().to(codes.device)
+    if len(still := (factors == factors[0]).all(0).nonzero().flatten()):
+        raise ValueError(
+            f"factor {still[0].item()} has one level in these samples, so no code can tell it; "
+            "leave its column out"
+        )
+    if discrete is None:
+        discrete = not codes.is_floating_point()
+    if codes.device.type == "mps":  # has no float64
+        codes, factors = codes.cpu(), factors.cpu()
+    return (to_labels(codes) if discrete else codes.double()), factors, discrete
+
+
+def to_labels(values):
+    """The values of each column numbered from 0 in rising order: (N, D) to int64 (N, D)."""
+    return torch.stack([c.unique(return_inverse=True)[1] for c in values.T], 1)
+
+
+def equal_width_bins(codes, bins=20):
+    """The bin of each code, 0 to bins - 1, on a grid from its axis's smallest to largest value.
+
+    codes: (N, L) float. Returns int64 (N, L); a constant axis is in one bin. The usual rule of the
+    field (Locatello et al. 2019, with 20 bins). Raises ValueError with fewer samples than bins.
+    """
+    if len(codes) < bins:
+        raise ValueError(f"{len(codes)} samples for {bins} bins; take more samples or fewer bins")
+    low, high = codes.amin(0), codes.amax(0)
+    steps = torch.arange(1, bins, device=codes.device, dtype=codes.dtype)[:, None]
+    edges = low + (high - low) * steps / bins
+    inner = torch.searchsorted(edges.T.contiguous(), codes.T.contiguous(), right=True).T
+    return torch.where(high > low, inner, 0)
+
+
+def pointwise_entropy(labels):
+    """-log p(label) of each sample, in nats, p being the frequency: (N, D) to float64 (N, D)."""
+    return torch.stack([-_log_frequency(column) for column in labels.T], 1)
+
+
+def entropies(labels):
+    """Plug-in entropies H in nats, at least 0: integer labels (N, D) to float64 (D,).
+
+    Too low on average by about (levels - 1) / 2N (Miller 1955).
+    """
+    return pointwise_entropy(torch.as_tensor(labels)).mean(0)
+
+
+def pointwise_discrete_information(labels, factors):
+    """log p(z, v) / p(z) p(v) of each sample: labels (N, L), factors (N, K) to (N, K, L)."""
+    alone, known = _log_frequency, [_log_frequency(v) for v in factors.T]
+    out = torch.empty(*factors.shape, labels.shape[1], dtype=torch.float64, device=labels.device)
+    for j, z in enumerate(labels.T):
+        own, size = alone(z), int(z.max()) + 1
+        for i, v in enumerate(factors.T):
+            out[:, i, j] = alone(v * size + z) - own - known[i]
+    return out
+
+
+def discrete_information(labels, factors):
+    """Plug-in mutual information I(z_j; v_i) in nats: labels (N, L), factors (N, K) to (K, L).
+
+    At least 0, and too high on average by about (levels_z - 1)(levels_v - 1) / 2N, since chance
+    pairings look like information (Miller 1955).
+    """
+    return pointwise_discrete_information(*check(labels, factors, True)[:2]).mean(0)
+
+
+def _log_frequency(labels):
+    counts = torch.bincount(labels)
+    return counts.double().log()[labels] - torch.log(torch.tensor(float(len(labels))).double())
+
+
+def pointwise_continuous_information(codes, factors, neighbours=10):
+    """The terms of `continuous_information`, (N, K, L): float codes (N, L), factors (N, K)."""
+    out = torch.zeros(*factors.shape, codes.shape[1], dtype=torch.float64, device=codes.device)
+    for i, level in enumerate(factors.T):
+        has_neighbour = torch.bincount(level)[level] > 1
+        if n := int(has_neighbour.sum()):
+            terms = _nearest_neighbour_terms(codes[has_neighbour], level[has_neighbour], neighbours)
+            out[has_neighbour, i] = terms * (len(codes) / n)
+    return out
+
+
+def continuous_information(codes, factors, neighbours=10):
+    """I(z_j; v_i) in nats of continuous codes and discrete factors, by nearest neighbours: (K, L).
+
+    Ross 2014, eq. (2), as scikit-learn estimates it: for each sample, the distance to its k-th
+    neighbour *of the same level*, then the number m of all samples within that distance;
+    I = psi(N) + <psi(k)> - <psi(N_level)> - <psi(m)>, 0 where that is negative. k is `neighbours`,
+    or one less than the size of a smaller level; samples alone in their level are left out.
+    A constant axis has information 0. Codes with many equal values belong in
+    `discrete_information`: there the neighbours are at distance 0 and the estimate is wrong.
+    """
+    codes, factors, _ = check(codes, factors, False)
+    return pointwise_continuous_information(codes, factors, neighbours).mean(0).clamp_min(0)
+
+
+def _nearest_neighbour_terms(codes, level, neighbours):
+    """Terms (N, L) for one factor's levels (N,), each of which has at least two samples."""
+    ordered, order = codes.double().T.contiguous().sort(dim=1)
+    # Along each axis by level and, within a level, by code: neighbours lie side by side.
+    by_level = level[order].argsort(dim=1, stable=True)
+    z, sample = ordered.gather(1, by_level), order.gather(1, by_level)
+    # The level at a position is the same on every axis, and so are these, all (N,):
+    sizes, position = torch.bincount(level), torch.arange(len(level), device=z.device)
+    size, stop = (counts[level[sample[0]]] for counts in (sizes, sizes.cumsum(0)))
+    k = (size - 1).clamp_max(neighbours)
+    radius = torch.full_like(z, torch.inf)
+    for below in range(neighbours + 1):
+        # The k nearest are `below` samples on the left and k - below on the right, for some below.
+        left, right = position - below, position + k - below
+        fits = (below <= k) & (left >= stop - size) & (right < stop)
+        left, right = left.clamp_min(0), right.clamp_max(len(level) - 1)
+        farther = torch.maximum(z - z[:, left], z[:, right] - z)
+        radius = torch.where(fits, torch.minimum(radius, farther), radius)
+    # The k-th neighbour itself lies on the border and is not counted; the sample itself is.
+    m = _count_within(ordered, z, torch.nextafter(radius, torch.zeros_like(radius)))
+    psi = torch.special.digamma
+    terms = psi(torch.tensor(float(len(level))).double()) + psi(k.double()) - psi(size.double())
+    return torch.empty_like(z).scatter_(1, sample, terms - psi(m.double())).T
+
+
+def _count_within(ordered, z, radius):
+    """How many of each row of `ordered` (L, N) have |x - z| <= radius, for each z (L, N)."""
+    last = ordered.shape[1] - 1
+    first = torch.searchsorted(ordered, z - radius)
+    stop = torch.searchsorted(ordered, z + radius, right=True)
+
+    def near(position):
+        x = ordered.gather(1, position.clamp(0, last))
+        return ((x - z).abs() <= radius) & (position >= 0) & (position <= last)
+
+    # z - radius is rounded, and may have put a sample on the border on the wrong side.
+    first = first + (~near(first)).long() - near(first - 1).long()
+    stop = stop - (~near(stop - 1)).long() + near(stop).long()
+    return stop - first
+
+
+@torch.no_grad()
+def posterior_entropies(mean, log_var, draws=2_000, seed=0):
+    """Differential entropies of the aggregate posteriors q(z_j) in nats: (N, L) to float64 (L,).
+
+    H = -E[log q(z_j)], q(z_j) being the mixture of the N Gaussians N(mean_nj, exp(log_var_nj))
+    (Chen et al. 2018, appendix C). E is over `draws` draws, each from a posterior of its own.
+    A differential entropy may be negative: log(width) for a uniform aggregate.
+    """
+    if mean.shape != log_var.shape or mean.ndim != 2:
+        raise ValueError(
+            f"mean {tuple(mean.shape)} and log_var {tuple(log_var.shape)}, both (N, L)"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    n, draws = len(mean), min(draws, len(mean))
+    rows = torch.randperm(n, generator=generator)[:draws].to(mean.device)
+    noise = torch.randn(draws, mean.shape[1], generator=generator).to(mean)
+    mean, log_var = mean.double(), log_var.double()
+    z = mean[rows] + torch.exp(0.5 * log_var[rows]) * noise
+    constant = 0.5 * torch.log(torch.tensor(2 * torch.pi)) + torch.log(torch.tensor(float(n)))
+    out = []
+    for j in range(mean.shape[1]):  # one axis at a time: (draws, N) numbers
+        scaled = (z[:, j, None] - mean[:, j]) ** 2 * torch.exp(-log_var[:, j])
+        log_q = torch.logsumexp(-0.5 * (scaled + log_var[:, j]), 1) - constant
+        out.append(-log_q.mean())
+    return torch.stack(out)

@@ -1,0 +1,146 @@
+"""Scores of simple predictors of the factors: SAP and explicitness."""
+
+import numpy as np
+import torch
+
+from .information import check
+from .information_scores import gap
+from .score import Score
+
+TEST_SHARE = 1 / 3
+
+
+def split(codes, factors, test=None):
+    """Codes and factors to fit and to test: ((codes, factors), (codes, factors)), checked.
+
+    test: a pair of its own, or None for the last third of a fixed shuffle of the samples.
+    """
+    if test is not None:
+        fit, test = check(codes, factors, False)[:2], check(*test, False)[:2]
+        if fit[0].shape[1] != test[0].shape[1] or fit[1].shape[1] != test[1].shape[1]:
+            raise ValueError("codes and factors to test need the columns of those to fit")
+        return fit, test
+    codes, factors, _ = check(codes, factors, False)
+    order = torch.randperm(len(codes), generator=torch.Generator().manual_seed(0))
+    order = order.to(codes.device)
+    cut = len(codes) - max(1, round(TEST_SHARE * len(codes)))
+    fit, held = order[:cut], order[cut:]
+    check(codes[fit], factors[fit], False)  # a factor may be constant in what is left
+    return (codes[fit], factors[fit]), (codes[held], factors[held])
+
+
+def sap(codes, factors, *, test=None, form="classifier"):
+    """Separated attribute predictability (Kumar et al. 2018, section 3), in [0, 1]: {"SAP"}.
+
+    codes: (N, L), labels count as numbers; factors: int64 (N, K). For each factor, how much better
+    the best single axis predicts it than the second best; averaged over factors. Matrix: the
+    prediction scores. test: (codes, factors) of other samples; by default a third is held out.
+
+    form "classifier": accuracy on the test samples of a linear support vector machine (C = 0.01,
+    balanced classes; scikit-learn's LinearSVC), as disentanglement_lib does. form "r2": squared
+    correlation of axis and level, on the samples to fit; for factors whose levels are ordered.
+    A constant axis scores 0. Errors: see `check`; an unknown form.
+    """
+    if form not in ("classifier", "r2"):
+        raise ValueError(f"form {form!r}; choose 'classifier' or 'r2'")
+    (codes, factors), (test_codes, test_factors) = split(codes, factors, test)
+    if form == "r2":
+        z, v = _unit(codes), _unit(factors.double())
+        return Score.of(_sap_r2, "R² of v given z", _moments(z, v))
+    hits = torch.zeros(*test_factors.shape, codes.shape[1], dtype=torch.float64)
+    for i in range(factors.shape[1]):
+        for j in (codes.std(0, correction=0) > 1e-12).nonzero().flatten().tolist():
+            predicted = _svm(codes[:, j : j + 1], factors[:, i], test_codes[:, j : j + 1])
+            hits[:, i, j] = torch.as_tensor(predicted == test_factors[:, i].cpu().numpy())
+    return Score.of(_sap, "accuracy of v given z", {"hit": hits})
+
+
+def _svm(codes, levels, test_codes):
+    from sklearn.svm import LinearSVC
+
+    model = LinearSVC(C=0.01, class_weight="balanced", random_state=0)
+    return model.fit(codes.cpu().numpy(), levels.cpu().numpy()).predict(test_codes.cpu().numpy())
+
+
+def _sap(means):
+    return {"SAP": gap(means["hit"])}, means["hit"]
+
+
+def _sap_r2(means):
+    covariance = means["zv"] - means["z"][..., None, :] * means["v"][..., None]
+    spread = (means["zz"] - means["z"] ** 2)[..., None, :] * (means["vv"] - means["v"] ** 2)[
+        ..., None
+    ]
+    squared = torch.where(spread > 0, covariance**2 / spread.clamp_min(1e-300), 0)
+    return {"SAP": gap(squared)}, squared
+
+
+def _moments(z, v):
+    return {"z": z, "v": v, "zz": z**2, "vv": v**2, "zv": v[:, :, None] * z[:, None]}
+
+
+def _unit(columns):
+    """Columns with mean 0 and standard deviation 1; constant ones become 0."""
+    centred = columns - columns.mean(0)
+    spread = centred.std(0, correction=0)
+    return torch.where(spread > 0, centred / spread.clamp_min(1e-300), 0)
+
+
+def explicitness(codes, factors, *, test=None):
+    """Explicitness (Ridgeway & Mozer 2018, section 2), 0.5 at chance to 1: {"explicitness"}.
+
+    codes: (N, L), labels count as numbers; factors: int64 (N, K). A multinomial logistic
+    regression (no penalty, standardised codes) predicts a factor from all axes; its area under the
+    ROC curve on the test samples, one level against the rest, is averaged over the levels and then
+    over the factors. test: as in `sap`. Matrix (K, 1): the area of each factor.
+
+    A level that the test samples lack has no area and is left out of the mean. Unlike its name,
+    the number of the paper is not rescaled to 0 at chance. Errors: see `check`.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    (codes, factors), (test_codes, test_factors) = split(codes, factors, test)
+    centre, spread = codes.mean(0), codes.std(0, correction=0)
+    spread = torch.where(spread > 0, spread, 1)
+    fit_x, test_x = (((c - centre) / spread).cpu().numpy() for c in (codes, test_codes))
+    terms = []
+    for levels, test_levels in zip(factors.T, test_factors.T, strict=True):
+        model = LogisticRegression(C=np.inf, max_iter=1000).fit(fit_x, levels.cpu().numpy())
+        scores = torch.as_tensor(model.predict_proba(test_x))
+        own = torch.as_tensor(model.classes_) == test_levels.cpu()[:, None]
+        areas = [
+            _area_terms(s, o)
+            for s, o in zip(scores.T.contiguous(), own.T, strict=True)
+            if 0 < o.sum() < len(o)
+        ]
+        terms.append(torch.stack(areas).mean(0) if areas else torch.full((len(test_x),), 0.5))
+    return Score.of(_explicitness, "area under the ROC curve", {"area": torch.stack(terms, 1)})
+
+
+def _explicitness(means):
+    return {"explicitness": means["area"].mean(-1)}, means["area"][..., None]
+
+
+def _area_terms(scores, positive):
+    """Terms (N,) whose mean is the area under the ROC curve (its Hájek projection).
+
+    The area is the share of pairs (positive, negative) that the scores put in order, ties for a
+    half; a sample's term is the area plus how far its own pairs lie above or below it.
+    """
+    rank = _mid_ranks(scores)
+    within = torch.empty_like(scores)
+    for group in (positive, ~positive):
+        within[group] = _mid_ranks(scores[group])
+    n_positive, n_negative = positive.sum(), (~positive).sum()
+    below = rank - within  # samples of the other group with a lower score
+    placed = torch.where(positive, below / n_negative, 1 - below / n_positive)
+    area = placed[positive].mean()
+    share = torch.where(positive, n_positive, n_negative) / len(scores)
+    return area + (placed - area) / share
+
+
+def _mid_ranks(values):
+    """Rank of each value from 0, equal values sharing the mean of their ranks: (N,) to (N,)."""
+    ordered = values.sort().values
+    low = torch.searchsorted(ordered, values)
+    return (low + torch.searchsorted(ordered, values, right=True) - 1).double() / 2
