@@ -117,7 +117,7 @@ def code_digest(notebook):
     """
     trees = _notebook_trees(notebook)
     words = {word for tree in trees for word in _strings(tree)}
-    library = _library_definitions(words)
+    library = _library_definitions(words, _imports(trees))
     parts = [_normal(tree) for tree in trees]
     # A word counts as a name: data.load("shapes3d") reaches the function of that name.
     pending, reached = [name for tree in trees for name in _names(tree)] + list(words), set()
@@ -148,11 +148,12 @@ def _notebook_trees(notebook):
     return list(trees.values())
 
 
-def _library_definitions(words):
+def _library_definitions(words, imports):
     """The top-level definitions of the library by name: {name: [nodes]}.
 
     A module of data/ that holds sets counts only if `words` has the name of one: the module's own
-    if it has a function `load`, else that of any of its functions.
+    if it has a function `load`, else that of any of its functions. The metrics, whose names are
+    everyday ones, count only if `imports` has them.
     """
     shared = ("factor_data", "download", "rasteriser")
     found = {}
@@ -163,6 +164,8 @@ def _library_definitions(words):
         functions = {node.name for node in body if isinstance(node, ast.FunctionDef)}
         holds_sets = path.parent.name == "data" and path.stem not in shared
         if holds_sets and not words & ({path.stem} if "load" in functions else functions):
+            continue
+        if path.parent.name == "metrics" and "metrics" not in imports:
             continue
         for node in body:
             names = [node.name] if isinstance(node, ast.FunctionDef | ast.ClassDef) else []
@@ -179,6 +182,14 @@ def _names(tree):
     return [node.id for node in nodes if isinstance(node, ast.Name)] + [
         node.attr for node in nodes if isinstance(node, ast.Attribute)
     ]
+
+
+def _imports(trees):
+    """Every name in the import statements of the trees, dotted ones in parts."""
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    names = [a.name for n in nodes if isinstance(n, ast.Import | ast.ImportFrom) for a in n.names]
+    names += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+    return {part for name in names for part in name.split(".")}
 
 
 def _strings(tree):

@@ -257,6 +257,19 @@ def test_the_digest_follows_the_notebook_and_what_its_numbers_depend_on(checkout
     assert changes(edit, "data/originals", "(10, 10, 10, 8, 4, 15)", "(10, 10, 10, 8, 4, 16)")
 
 
+@pytest.mark.parametrize("by", ["from dvae_lib import metrics", "from dvae_lib.metrics import mig"])
+def test_the_digest_follows_metrics_where_they_are_imported(checkout, by):
+    """A variable named like a metric is not that metric."""
+    path = checkout.library / "metrics" / "information_scores.py"
+    digests = {}
+    for old, new in (("topk(2", "topk(2"), ("topk(2", "topk(3")):
+        path.write_text(path.read_text().replace(old, new))
+        for code in ("gap = mig = 1", f"{by}\nmig = mig"):
+            checkout.write("demo", code)
+            digests.setdefault(code, []).append(sources.code_digest("demo"))
+    assert [len(set(pair)) for pair in digests.values()] == [1, 2]
+
+
 def test_the_digest_follows_notebooks_that_definitions_are_read_from(checkout):
     checkout.write("01_vae", "def loss():\n    return 1")
     reading = 'from dvae_lib import workbook\nvae = workbook.definitions("01_vae")'
