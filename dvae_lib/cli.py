@@ -1,8 +1,10 @@
-"""The command `dvae`: run, sweep and store notebooks."""
+"""The command `dvae`: run, sweep and store notebooks; hand out and grade their exercises."""
 
 import argparse
 import ast
 import sys
+import time
+from pathlib import Path
 
 from . import execution, sources
 from .results import TIERS
@@ -13,7 +15,7 @@ def main(arguments=None):
     options = _parser().parse_args(arguments)
     try:
         return options.act(options)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         print(f"dvae: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -60,6 +62,17 @@ def _parser():
     store = commands.add_parser("store", help="execute at tier classroom and store in place")
     store.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="default: all of them")
     store.set_defaults(act=_store)
+
+    release = commands.add_parser("release", help="build an nbgrader course from notebooks")
+    release.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="default: all of them")
+    release.add_argument("--to", required=True, metavar="DIR", help="the folder of the course")
+    release.add_argument("--otter", action="store_true", help="write otter-grader masters, too")
+    release.set_defaults(act=_release)
+
+    grade = commands.add_parser("grade", help="grade what was handed in to a course")
+    grade.add_argument("folder", metavar="DIR")
+    grade.add_argument("--workers", type=int, default=1, help="submissions at a time")
+    grade.set_defaults(act=_grade)
     return parser
 
 
@@ -92,6 +105,30 @@ def _sweep(options):
 
 def _store(options):
     return _report([execution.store(name) for name in _names(options.notebooks)])
+
+
+def _release(options):
+    from . import classroom
+
+    names = _names(options.notebooks)
+    paths = classroom.release(names, options.to)
+    if options.otter:
+        paths += classroom.otter(names, options.to)
+    print(*paths, sep="\n")
+    return 0
+
+
+def _grade(options):
+    from . import classroom
+
+    started = time.perf_counter()
+    marks = classroom.grade(options.folder, options.workers)
+    for mark in marks:
+        points, highest = sum(mark.points.values()), sum(mark.highest.values())
+        print(f"{mark.student:20} {mark.notebook:28} {points:g} of {highest:g}  {mark.remark}")
+    seconds = time.perf_counter() - started
+    print(f"{len(marks)} submissions in {seconds:.0f} s; see {Path(options.folder, 'grades.csv')}")
+    return 0
 
 
 def _names(given):

@@ -56,3 +56,89 @@ def gaussian_reconstruction(mean, x, sigma=1.0):
     """
     squared = ((x - mean) / sigma) ** 2
     return 0.5 * (squared + LOG_2PI + 2 * math.log(sigma)).flatten(1).sum(1)
+
+
+def sampling_log_weights(batch, n_data, sampling):
+    """Logarithms (B, B) of the weights with which a batch of B images stands for all N.
+
+    Row i: what the posterior of each image of the batch counts when q(z_i) is estimated, with z_i
+    drawn from the posterior of image i. Chen et al. 2018, eq. (S2) and (S5); notebook 02.
+
+    sampling: "weighted" gives 1/(BN) to all, a bound: with z_i's own image in every batch the sum
+    of a row is 1/N. "stratified" gives 1/N to the row's own image, on the diagonal as in the
+    paper, 1/M to the others, M = B - 1, and (N - M)/(NM) to one of them (the next column, past the
+    last the first); a row sums to 1 and the estimate of q(z_i) is unbiased. "all" is for a batch
+    that is the whole set, B = N: 1/N to all. Raises ValueError for another name or size.
+    """
+    if sampling == "weighted":
+        return torch.full((batch, batch), -math.log(batch * n_data))
+    if sampling == "all" and batch == n_data:
+        return torch.full((batch, batch), -math.log(n_data))
+    if sampling != "stratified" or not 2 <= batch <= n_data:
+        raise ValueError(
+            f"sampling {sampling!r} with {batch} of {n_data} images; choose weighted, stratified "
+            "(2 to N images) or all (N images)"
+        )
+    others = batch - 1
+    weights = torch.full((batch, batch), 1 / others).fill_diagonal_(1 / n_data)
+    row = torch.arange(batch)
+    weights[row, (row + 1) % batch] = (n_data - others) / (n_data * others)
+    return weights.log()
+
+
+def kl_split(mean, log_var, z, n_data, sampling="weighted"):
+    """The KL term split in three: I(x; z), total correlation, dimension-wise KL, each (B,) nats.
+
+    mean, log_var: (B, L), posteriors of a batch of B from n_data images. z: (B, L), a draw of
+    each. sampling: see sampling_log_weights. The three add up to log q(z|x) - log p(z) of each
+    row, the one-draw estimate of the KL term. Chen et al. 2018, eq. (2); derived in notebook 02.
+    """
+    log_w = sampling_log_weights(len(z), n_data, sampling).to(z)
+    zero = torch.zeros_like(z)
+    # (B, B, L): axis l of draw i under the posterior of image j.
+    pairs = -0.5 * (LOG_2PI + log_var + (z[:, None] - mean) ** 2 * torch.exp(-log_var))
+    log_q_z = (pairs.sum(-1) + log_w).logsumexp(1)
+    log_q_zj = (pairs + log_w[..., None]).logsumexp(1).sum(-1)
+    log_q_z_x = gaussian_log_density(z, mean, log_var)
+    log_p_z = gaussian_log_density(z, zero, zero)
+    return log_q_z_x - log_q_z, log_q_z - log_q_zj, log_q_zj - log_p_z
+
+
+def mmd(z, y, width=None):
+    """Unbiased estimate of MMD^2 between the distributions of the rows of z and y: a scalar.
+
+    z: (B, L), y: (M, L), B and M at least 2. The kernel is exp(-|a - b|^2 / (2 width^2)), width
+    sqrt(L) by default. May be negative. Gretton et al. 2012, eq. (3); as InfoVAE's divergence
+    Zhao et al. 2017; derived in notebook 02.
+    """
+    if len(z) < 2 or len(y) < 2:
+        raise ValueError(f"{len(z)} and {len(y)} samples; the unbiased estimate takes two or more")
+    scale = 2 * (z.shape[1] if width is None else width**2)
+    within = sum(
+        # The diagonal, a sample with itself, is left out.
+        (k.sum() - k.diagonal().sum()) / (len(k) * (len(k) - 1))
+        for k in (_rbf(z, z, scale), _rbf(y, y, scale))
+    )
+    return within - 2 * _rbf(z, y, scale).mean()
+
+
+def _rbf(a, b, scale):
+    return torch.exp(-((a[:, None] - b) ** 2).sum(-1) / scale)
+
+
+def dip_penalty(mean, log_var, lambda_d, lambda_od, form="II"):
+    """The DIP-VAE penalty: lambda_od sum_{i != j} C_ij^2 + lambda_d sum_i (C_ii - 1)^2, a scalar.
+
+    mean, log_var: (B, L). C is the covariance of the means over the batch (divided by B); form
+    "II" adds the mean posterior variances to its diagonal. Kumar et al. 2018, eq. (6) and (7);
+    derived in notebook 02. Raises ValueError for another form.
+    """
+    if form not in ("I", "II"):
+        raise ValueError(f"form {form!r}; choose I or II")
+    centred = mean - mean.mean(0)
+    covariance = centred.T @ centred / len(mean)
+    if form == "II":
+        covariance = covariance + torch.diag(torch.exp(log_var).mean(0))
+    diagonal = covariance.diagonal()
+    off = covariance - torch.diag(diagonal)
+    return lambda_od * (off**2).sum() + lambda_d * ((diagonal - 1) ** 2).sum()

@@ -119,8 +119,13 @@ class Sweep:
 
     @property
     def out_of_date(self):
-        """True if the code that made any of the runs has changed since."""
-        current = sources.code_digest(self.notebook) if self.runs else None
+        """True if the code that made any of the runs has changed since.
+
+        Of a notebook handed out it cannot be said, since its exercises differ.
+        """
+        if not self.runs or not sources.in_checkout():
+            return False
+        current = sources.code_digest(self.notebook)
         return any(run["code"] != current for run in self.runs)
 
     def __repr__(self):

@@ -28,10 +28,15 @@ def root():
     return Path(__file__).resolve().parent.parent
 
 
+def in_checkout():
+    """False where the library alone is installed, as it is beside a notebook handed out."""
+    return (root() / "notebooks").is_dir()
+
+
 def notebooks_folder():
     """The folder of the notebooks. Raises FileNotFoundError outside a checkout."""
     folder = root() / "notebooks"
-    if not folder.is_dir():
+    if not in_checkout():
         raise FileNotFoundError(
             f"no notebooks at {folder}: install the workbook from its checkout (pip install -e .)"
         )
@@ -49,8 +54,11 @@ def notebook_path(name):
 
 
 def runs_folder():
-    """Where runs are written: the environment variable DVAE_RUNS, else runs/ in the workbook."""
-    return Path(os.environ.get("DVAE_RUNS") or root() / "runs")
+    """Where runs are written: the environment variable DVAE_RUNS, else runs/ in the workbook.
+
+    Outside a checkout: runs/ beside the notebook.
+    """
+    return Path(os.environ.get("DVAE_RUNS") or (root() if in_checkout() else Path.cwd()) / "runs")
 
 
 def data_folder():
@@ -64,8 +72,9 @@ def run_folder(notebook, tier, seed, runs=None):
 
 
 def results_path(notebook):
-    """Where the sweeps of a notebook are stored."""
-    return notebooks_folder() / "results" / f"{notebook}.json"
+    """Where the sweeps of a notebook are stored; outside a checkout, results/ beside it."""
+    folder = notebooks_folder() if in_checkout() else Path.cwd()
+    return folder / "results" / f"{notebook}.json"
 
 
 def code_cells(path):

@@ -1,5 +1,7 @@
 """Running the check of an exercise on any answer."""
 
+import importlib
+
 import nbformat
 import pytest
 
@@ -19,3 +21,13 @@ def assert_rejected(notebook, grade_id, message, **answers):
     """The check must fail with a message that matches `message`."""
     with pytest.raises(AssertionError, match=message):
         check_cell(notebook, grade_id, **answers)
+
+
+def answers_of(notebook):
+    """The answers that come with a notebook's exercises.
+
+    [(exercise, right answer)] and [(exercise, message that must name the mistake, wrong answer)],
+    which test_notebook_NN.py runs.
+    """
+    module = importlib.import_module(f"test_notebook_{notebook[:2]}")
+    return module.RIGHT, module.WRONG

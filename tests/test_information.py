@@ -97,6 +97,15 @@ def test_continuous_information_of_a_constant_axis_is_zero():
     assert metrics.continuous_information(torch.full((100, 1), 0.3), v).item() == 0
 
 
+def test_continuous_information_of_tied_codes():
+    # A perfect code without noise tells all of its factor, and scikit-learn's estimate says so.
+    v = torch.randint(0, 6, (1_000, 2), generator=generator())
+    found = metrics.continuous_information(0.5 * v, v)
+    np.testing.assert_allclose(found.diagonal(), metrics.entropies(v), atol=0.02)
+    theirs = [mutual_info_classif(0.5 * v, b, n_neighbors=10, random_state=0) for b in v.T]
+    np.testing.assert_allclose(found, theirs, atol=0.01)
+
+
 def test_terms_average_to_the_estimate():
     z = torch.randn(300, 2, generator=generator())
     v = torch.randint(0, 4, (300, 3), generator=generator())

@@ -1,5 +1,8 @@
 """Objectives against torch.distributions in float64, and against integrals."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
@@ -89,3 +92,116 @@ def test_gradients_reach_the_mean_and_the_log_variance():
     # One standard error is 2 sigma / 447 and about 0.003.
     assert float(mean.grad) == pytest.approx(1.6, abs=0.02)
     assert float(log_var.grad) == pytest.approx(float(log_var.detach().exp()), abs=0.02)
+
+
+def correlated_codes(rho, n, variance=0.05):
+    """(mean, log_var, z), each (n, 2), whose aggregate is Gaussian with correlation rho."""
+    torch.manual_seed(0)
+    covariance = torch.tensor([[1.0, rho], [rho, 1.0]], dtype=torch.float64)
+    covariance -= variance * torch.eye(2, dtype=torch.float64)
+    mean = torch.randn(n, 2, dtype=torch.float64) @ torch.linalg.cholesky(covariance).T
+    log_var = torch.full_like(mean, math.log(variance))
+    return mean, log_var, objectives.reparameterise(mean, log_var)
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.5, 0.9])
+def test_total_correlation_of_a_gaussian_is_known(rho):
+    """-1/2 ln(1 - rho^2): 0, 0.144 and 0.830 nats. Packages that leave out 1/N give -6.9 for 0."""
+    codes = correlated_codes(rho, 3_000)
+    _, total_correlation, dimension_wise = objectives.kl_split(*codes, 3_000, "all")
+    expected = -0.5 * math.log(1 - rho**2)
+    assert float(total_correlation.mean()) == pytest.approx(expected, abs=0.035)
+    assert float(dimension_wise.mean()) == pytest.approx(0, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "n_data"), [("weighted", 500), ("stratified", 500), ("all", 40)]
+)
+def test_the_three_parts_sum_to_the_kl_of_the_draw(sampling, n_data):
+    (mean, log_var), (z, _) = gaussian_parameters(40, 6), gaussian_parameters(40, 6, seed=1)
+    parts = objectives.kl_split(mean, log_var, z, n_data, sampling)
+    prior = gaussian(torch.zeros_like(z), torch.zeros_like(z))
+    expected = gaussian(mean, log_var).log_prob(z) - prior.log_prob(z)
+    torch.testing.assert_close(sum(parts), expected)
+
+
+def test_the_parts_of_equal_posteriors():
+    """Posteriors that do not depend on the image: no information, with weights that sum to 1."""
+    z, _ = gaussian_parameters(8, 3)
+    for sampling, n_data in (("stratified", 100), ("all", 8)):
+        information, total_correlation, _ = objectives.kl_split(
+            torch.zeros_like(z), torch.zeros_like(z), z, n_data, sampling
+        )
+        assert information.abs().max() < 1e-6
+        assert total_correlation.abs().max() < 1e-6
+
+
+def test_sampling_weights():
+    """B = 4 of N = 10, M = 3: 1/N on the diagonal, (N - M)/(NM) beside it, 1/M elsewhere."""
+    weights = objectives.sampling_log_weights(4, 10, "stratified").exp()
+    assert weights[0].tolist() == pytest.approx([0.1, 7 / 30, 1 / 3, 1 / 3])
+    assert weights[3].tolist() == pytest.approx([7 / 30, 1 / 3, 1 / 3, 0.1])
+    assert weights.sum(1).tolist() == pytest.approx([1] * 4)
+    weighted = objectives.sampling_log_weights(4, 10, "weighted").exp()
+    assert weighted.tolist() == [pytest.approx([1 / 40] * 4)] * 4
+
+
+@pytest.mark.parametrize(("sampling", "batch"), [("all", 4), ("stratified", 1), ("mws", 4)])
+def test_sampling_weights_refuse_what_has_no_meaning(sampling, batch):
+    with pytest.raises(ValueError, match="choose weighted, stratified"):
+        objectives.sampling_log_weights(batch, 10, sampling)
+
+
+def test_mmd_of_gaussians_has_its_closed_form():
+    """Expected kernels of N(mu, v I) and N(0, I); the mean over 400 batches, within 4.5 errors."""
+    torch.manual_seed(0)
+    mu, v, width = torch.tensor([0.5, -0.2, 0.0], dtype=torch.float64), 0.6, 1.2
+
+    def expected_kernel(m, t):
+        s = width**2 + t
+        return float((width**2 / s) ** 1.5 * torch.exp(-(m @ m) / (2 * s)))
+
+    exact = expected_kernel(0 * mu, 2 * v) + expected_kernel(0 * mu, 2)
+    exact -= 2 * expected_kernel(mu, v + 1)
+    draws = torch.stack(
+        [
+            objectives.mmd(
+                mu + v**0.5 * torch.randn(20, 3).double(), torch.randn(30, 3).double(), width
+            )
+            for _ in range(400)
+        ]
+    )
+    assert abs(float(draws.mean()) - exact) < 4.5 * float(draws.std()) / 20
+
+
+def test_mmd_of_two_points_each():
+    z = torch.tensor([[0.0, 0.0], [2.0, 0.0]], dtype=torch.float64)
+    y = torch.tensor([[0.0, 1.0], [0.0, 3.0]], dtype=torch.float64)
+    within = math.exp(-4 / 4)  # both pairs are 2 apart; the default width is sqrt(2)
+    mixed = sum(math.exp(-s / 4) for s in (1, 9, 5, 13)) / 4
+    assert float(objectives.mmd(z, y)) == pytest.approx(2 * within - 2 * mixed)
+    with pytest.raises(ValueError, match="two or more"):
+        objectives.mmd(z[:1], y)
+
+
+@pytest.mark.parametrize("form", ["I", "II"])
+def test_dip_penalty_against_numpy(form):
+    generator = np.random.default_rng(0)
+    mean, log_var = generator.normal(size=(2, 256, 5))
+    C = np.cov(mean.T, bias=True)
+    if form == "II":
+        C = C + np.diag(np.exp(log_var).mean(0))
+    off = C[~np.eye(5, dtype=bool)]
+    expected = 5 * (off**2).sum() + 10 * ((np.diag(C) - 1) ** 2).sum()
+    given = torch.from_numpy(mean), torch.from_numpy(log_var)
+    assert float(objectives.dip_penalty(*given, 10, 5, form)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_dip_penalty_of_known_moments():
+    """Four means at the corners of a square: covariance I. Form I: 0; with variances 1, 2: 1."""
+    mean = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+    zero = torch.zeros(4, 2)
+    assert float(objectives.dip_penalty(mean, zero, 10, 5, "I")) == 0
+    assert float(objectives.dip_penalty(mean, zero, 10, 5, "II")) == 20
+    with pytest.raises(ValueError, match="choose I or II"):
+        objectives.dip_penalty(mean, zero, 10, 5, "III")

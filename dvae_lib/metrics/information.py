@@ -102,6 +102,7 @@ def _log_frequency(labels):
 
 def pointwise_continuous_information(codes, factors, neighbours=10):
     """The terms of `continuous_information`, (N, K, L): float codes (N, L), factors (N, K)."""
+    codes = torch.stack([_untied(column) for column in codes.double().T], 1)
     out = torch.zeros(*factors.shape, codes.shape[1], dtype=torch.float64, device=codes.device)
     for i, level in enumerate(factors.T):
         has_neighbour = torch.bincount(level)[level] > 1
@@ -118,16 +119,29 @@ def continuous_information(codes, factors, neighbours=10):
     neighbour *of the same level*, then the number m of all samples within that distance;
     I = psi(N) + <psi(k)> - <psi(N_level)> - <psi(m)>, 0 where that is negative. k is `neighbours`,
     or one less than the size of a smaller level; samples alone in their level are left out.
-    A constant axis has information 0. Codes with many equal values belong in
-    `discrete_information`: there the neighbours are at distance 0 and the estimate is wrong.
+    A constant axis has information 0. Equal values are told apart by a little noise; codes with
+    few values are better off in `discrete_information`.
     """
     codes, factors, _ = check(codes, factors, False)
     return pointwise_continuous_information(codes, factors, neighbours).mean(0).clamp_min(0)
 
 
+def _untied(column):
+    """A column with its equal values told apart, by 1e-10 of its standard deviation.
+
+    As scikit-learn does, so that equal codes of one level are neighbours in no fixed order.
+    A constant column stays as it is.
+    """
+    if len(column.unique()) == len(column) or len(column.unique()) == 1:
+        return column
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(len(column), generator=generator, dtype=column.dtype).to(column.device)
+    return column / column.std() + 1e-10 * noise
+
+
 def _nearest_neighbour_terms(codes, level, neighbours):
     """Terms (N, L) for one factor's levels (N,), each of which has at least two samples."""
-    ordered, order = codes.double().T.contiguous().sort(dim=1)
+    ordered, order = codes.T.contiguous().sort(dim=1)
     # Along each axis by level and, within a level, by code: neighbours lie side by side.
     by_level = level[order].argsort(dim=1, stable=True)
     z, sample = ordered.gather(1, by_level), order.gather(1, by_level)

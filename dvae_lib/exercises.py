@@ -1,0 +1,128 @@
+"""What a released notebook calls around its exercises.
+
+Before a check, `own_work` sees to it that the answer does not call the library's; after it,
+`passed` notes that it went well; in the cell below, `go_on` puts the reference's answer in the
+place of one that did not pass, so that no later part rests on an unsolved exercise.
+
+The reference's answers lie beside the notebook, packed so that nobody reads them by accident.
+"""
+
+import ast
+import base64
+import json
+import linecache
+import types
+import zlib
+from pathlib import Path
+
+_passed = set()
+
+
+def pack(answers):
+    """{exercise: source} as one line of text."""
+    return base64.b85encode(zlib.compress(json.dumps(answers).encode())).decode()
+
+
+def reference(notebook, exercise):
+    """The source of the reference's answer. Raises FileNotFoundError if its file is not here."""
+    path = Path(f"{notebook}.reference")
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path} is not in {Path.cwd()}; keep it beside the notebook, as it was handed out"
+        )
+    return json.loads(zlib.decompress(base64.b85decode(path.read_text())))[exercise]
+
+
+def defined(source):
+    """Names of the functions and classes that a cell defines, in order."""
+    kinds = ast.FunctionDef | ast.ClassDef
+    return [node.name for node in ast.parse(source).body if isinstance(node, kinds)]
+
+
+def own_work(notebook, exercise, namespace):
+    """Assert that the answers are there and do not use parts of the library that hold answers.
+
+    What the reference's own answer uses is allowed. namespace: the notebook's globals().
+    """
+    _passed.discard(exercise)  # of an earlier run of the check
+    source = reference(notebook, exercise)
+    allowed = _names(ast.parse(source))
+    for name in defined(source):
+        assert name in namespace, f"there is no {name}: run the cell with your answer first"
+        answer = namespace[name]
+        assert answer is not None, f"{name} is None: define a function with this name"
+        borrowed = _from_library(answer, namespace, allowed, set())
+        assert not borrowed, f"{name} uses {borrowed} of the library: write it yourself"
+
+
+def passed(exercise):
+    """Note that the check of an exercise has passed. The last line of a check."""
+    _passed.add(exercise)
+
+
+def go_on(notebook, exercise, namespace):
+    """Define the reference's answer in the notebook unless the exercise's check has passed."""
+    if exercise in _passed:
+        print(f"{exercise}: passed; the notebook goes on with your answer")
+        return
+    source = reference(notebook, exercise)
+    exec(compile(source, f"<reference {exercise}>", "exec"), namespace)
+    names = ", ".join(defined(source))
+    print(f"{exercise}: not passed; the notebook goes on with the reference's {names}")
+
+
+def _from_library(answer, namespace, allowed, seen):
+    """The first name by which an answer, or a helper that it calls, uses the library, or ""."""
+    if _is_library(answer):
+        return getattr(answer, "__qualname__", None) or answer.__name__
+    seen.add(id(answer))
+    for name in _names(_tree(answer)) - allowed:
+        used = namespace.get(name)
+        if name == "dvae_lib" or _is_library(used):
+            return name
+        helper = isinstance(used, types.FunctionType) and used.__module__ == "__main__"
+        if helper and id(used) not in seen:
+            if borrowed := _from_library(used, namespace, allowed, seen):
+                return borrowed
+    return ""
+
+
+def _is_library(value):
+    """True for a module of the library and for what is defined in one."""
+    module = value.__name__ if isinstance(value, types.ModuleType) else _module(value)
+    return module.split(".")[0] == "dvae_lib"
+
+
+def _module(value):
+    kinds = types.FunctionType | type | types.MethodType
+    return (getattr(value, "__module__", None) or "") if isinstance(value, kinds) else ""
+
+
+def _tree(answer):
+    """The parsed code of a function or class that a cell defined; of nothing where it is lost."""
+    code = getattr(answer, "__code__", None)
+    if code is None and isinstance(answer, type):
+        methods = [m for m in vars(answer).values() if isinstance(m, types.FunctionType)]
+        code = methods[0].__code__ if methods else None
+    if code is None:
+        return ast.parse("")
+    cell = ast.parse("".join(linecache.getlines(code.co_filename)))
+    own = [
+        node
+        for node in ast.walk(cell)
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Lambda)
+        and node.lineno <= code.co_firstlineno <= node.end_lineno
+    ]
+    imports = [node for node in cell.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    return ast.Module([*own, *imports], [])
+
+
+def _names(tree):
+    """Names used and modules imported in a piece of code."""
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.split(".")[0])
+    return names
