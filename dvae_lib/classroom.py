@@ -34,25 +34,28 @@ try:
     from nbgrader import utils
     from nbgrader.api import Gradebook, MissingEntry
     from nbgrader.apps.api import NbGraderAPI
-    from nbgrader.preprocessors import (
-        CheckCellMetadata,
-        Execute,
-        LimitOutput,
-        NbGraderPreprocessor,
-        SaveAutoGrades,
-    )
+    from nbgrader.preprocessors import NbGraderPreprocessor
     from traitlets.config import Config
 except ImportError as error:
     raise ImportError("assignments need nbgrader: pip install 'dvae_lib[classroom]'") from error
 
 STUB = "raise NotImplementedError('write your answer in this cell')"
 CELL_SECONDS = 60  # a cell of a notebook at tier smoke takes a few
+GRADING = [
+    "dvae_lib.classroom.SmokeTier",
+    "nbgrader.preprocessors.Execute",
+    "dvae_lib.classroom.DropWarnings",
+    "nbgrader.preprocessors.LimitOutput",
+    "nbgrader.preprocessors.SaveAutoGrades",
+    "nbgrader.preprocessors.AssignLatePenalties",
+    "nbgrader.preprocessors.CheckCellMetadata",
+]
 CONFIG = f'''# An nbgrader course made by "dvae release": for Formgrader or "dvae grade".
 c = get_config()  # noqa: F821
 c.CourseDirectory.course_id = "dvae"
 c.ClearSolutions.code_stub = {{"python": "{STUB}"}}
 c.Execute.timeout = {CELL_SECONDS}
-c.ExecutePreprocessor.timeout = {CELL_SECONDS}
+c.Autograde.autograde_preprocessors = {GRADING}
 '''
 HANDOUT = """Install the workbook once, in a Python 3.11 or later:
 
@@ -291,28 +294,29 @@ def _submitted_cells(folder, student, name):
 
 
 def restore(cells, source):
-    """The cells of a submission with missing ones of the assignment put back, at tier smoke.
+    """The cells of a submission with missing ones of the assignment put back.
 
     Cells are known by their grade_id; nbgrader itself restores the locked ones that were changed.
-    A missing cell goes below the one that stands before it in `source`.
+    A missing cell goes below the one that stands before it in `source`, the one with the
+    parameters above the first code.
     """
-    cells = [
-        c for c in cells if "nbgrader" not in c.metadata or c.metadata.nbgrader.get("grade_id")
-    ]
+    cells = list(cells)
+    if not any(map(_is_parameters, cells)):
+        codes = [k for k, cell in enumerate(cells) if cell.cell_type == "code"]
+        first = min(codes, default=0)
+        cells[first:first] = [cell for cell in source if _is_parameters(cell)]
     at = 0
-    for wanted in source:
-        if "parameters" in wanted.metadata.get("tags", []):
-            smoke = wanted.source.replace('"classroom"', '"smoke"')
-            kept = [c for c in cells if "parameters" not in c.metadata.get("tags", [])]
-            first = next((k for k, c in enumerate(kept) if c.cell_type == "code"), len(kept))
-            cells = [*kept[:first], type(wanted)(wanted | {"source": smoke}), *kept[first:]]
-        if grade_id := wanted.metadata.get("nbgrader", {}).get("grade_id"):
-            places = [k for k, c in enumerate(cells) if _grade_id(c) == grade_id]
-            if not places:
-                cells.insert(at, wanted)
-                places = [at]
-            at = places[0] + 1
+    for wanted in (cell for cell in source if _grade_id(cell)):
+        places = [k for k, cell in enumerate(cells) if _grade_id(cell) == _grade_id(wanted)]
+        if not places:
+            cells.insert(at, wanted)
+            places = [at]
+        at = places[0] + 1
     return cells
+
+
+def _is_parameters(cell):
+    return "parameters" in cell.metadata.get("tags", [])
 
 
 def _grade_id(cell):
@@ -339,6 +343,15 @@ def _write_csv(path, marks):
 # nbgrader
 
 
+class SmokeTier(NbGraderPreprocessor):
+    """Sets the tier of a submission to smoke, so that it is graded in seconds."""
+
+    def preprocess_cell(self, cell, resources, cell_index):
+        if _is_parameters(cell):
+            cell.source = cell.source.replace('"classroom"', '"smoke"')
+        return cell, resources
+
+
 class DropWarnings(NbGraderPreprocessor):
     """Leaves out what a check wrote to stderr, for which nbgrader would give no points."""
 
@@ -358,13 +371,7 @@ def _api(folder, cell_seconds=CELL_SECONDS):
     config.CourseDirectory.course_id = "dvae"
     config.ClearSolutions.code_stub = {"python": STUB}
     config.Execute.timeout = cell_seconds
-    config.Autograde.autograde_preprocessors = [
-        Execute,
-        DropWarnings,
-        LimitOutput,
-        SaveAutoGrades,
-        CheckCellMetadata,
-    ]
+    config.Autograde.autograde_preprocessors = GRADING
     return NbGraderAPI(config=config)
 
 

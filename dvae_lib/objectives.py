@@ -62,7 +62,7 @@ def sampling_log_weights(batch, n_data, sampling):
     """Logarithms (B, B) of the weights with which a batch of B images stands for all N.
 
     Row i: what the posterior of each image of the batch counts when q(z_i) is estimated, with z_i
-    drawn from the posterior of image i. Chen et al. 2018, eq. (S2) and (S5); notebook 02.
+    drawn from the posterior of image i. Chen et al. 2018, appendix; derived in notebook 02.
 
     sampling: "weighted" gives 1/(BN) to all, a bound: with z_i's own image in every batch the sum
     of a row is 1/N. "stratified" gives 1/N to the row's own image, on the diagonal as in the
@@ -91,7 +91,7 @@ def kl_split(mean, log_var, z, n_data, sampling="weighted"):
 
     mean, log_var: (B, L), posteriors of a batch of B from n_data images. z: (B, L), a draw of
     each. sampling: see sampling_log_weights. The three add up to log q(z|x) - log p(z) of each
-    row, the one-draw estimate of the KL term. Chen et al. 2018, eq. (2); derived in notebook 02.
+    row, the one-draw estimate of the KL term. Chen et al. 2018; derived in notebook 02.
     """
     log_w = sampling_log_weights(len(z), n_data, sampling).to(z)
     zero = torch.zeros_like(z)
@@ -108,7 +108,7 @@ def mmd(z, y, width=None):
     """Unbiased estimate of MMD^2 between the distributions of the rows of z and y: a scalar.
 
     z: (B, L), y: (M, L), B and M at least 2. The kernel is exp(-|a - b|^2 / (2 width^2)), width
-    sqrt(L) by default. May be negative. Gretton et al. 2012, eq. (3); as InfoVAE's divergence
+    sqrt(L) by default. May be negative. Gretton et al. 2012; as InfoVAE's divergence
     Zhao et al. 2017; derived in notebook 02.
     """
     if len(z) < 2 or len(y) < 2:
@@ -130,7 +130,7 @@ def dip_penalty(mean, log_var, lambda_d, lambda_od, form="II"):
     """The DIP-VAE penalty: lambda_od sum_{i != j} C_ij^2 + lambda_d sum_i (C_ii - 1)^2, a scalar.
 
     mean, log_var: (B, L). C is the covariance of the means over the batch (divided by B); form
-    "II" adds the mean posterior variances to its diagonal. Kumar et al. 2018, eq. (6) and (7);
+    "II" adds the mean posterior variances to its diagonal. Kumar et al. 2018;
     derived in notebook 02. Raises ValueError for another form.
     """
     if form not in ("I", "II"):

@@ -1,33 +1,33 @@
-"""Running the check of an exercise on any answer."""
+"""The exercises of a notebook, and running the check of one on any answer."""
 
 import importlib
 
 import nbformat
 import pytest
 
-from dvae_lib import workbook
+from dvae_lib import exercises, workbook
 from dvae_lib.sources import notebook_path
 
 
-def check_cell(notebook, grade_id, **answers):
-    """Run a check cell, hidden tests included, with `answers` in place of the solutions."""
+def check(notebook, exercise, answer):
+    """Run the check of an exercise, hidden tests included, with `answer` for the solution."""
     cells = nbformat.read(notebook_path(notebook), as_version=4).cells
-    (cell,) = [c for c in cells if c.metadata.get("nbgrader", {}).get("grade_id") == grade_id]
-    namespace = vars(workbook.definitions(notebook)) | answers
-    exec(compile(cell.source, grade_id, "exec"), namespace)
+    by_id = {cell.metadata.get("nbgrader", {}).get("grade_id"): cell.source for cell in cells}
+    (name,) = exercises.defined(by_id[exercise])
+    namespace = vars(workbook.definitions(notebook)) | {name: answer}
+    exec(compile(by_id[f"{exercise}_check"], exercise, "exec"), namespace)
 
 
-def assert_rejected(notebook, grade_id, message, **answers):
+def assert_rejected(notebook, exercise, message, answer):
     """The check must fail with a message that matches `message`."""
     with pytest.raises(AssertionError, match=message):
-        check_cell(notebook, grade_id, **answers)
+        check(notebook, exercise, answer)
 
 
 def answers_of(notebook):
-    """The answers that come with a notebook's exercises.
+    """The answers that come with a notebook's exercises, in test_notebook_NN.py.
 
-    [(exercise, right answer)] and [(exercise, message that must name the mistake, wrong answer)],
-    which test_notebook_NN.py runs.
+    [(exercise, right answer)] and [(exercise, message that must name the mistake, wrong answer)].
     """
     module = importlib.import_module(f"test_notebook_{notebook[:2]}")
     return module.RIGHT, module.WRONG

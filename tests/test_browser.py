@@ -1,4 +1,4 @@
-"""The traversal widget of notebook 01 as a reader meets it: JupyterLab, in Chromium."""
+"""Widgets and an assignment as a reader meets them: JupyterLab, in Chromium."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import urllib.request
 import nbformat
 import pytest
 
-from dvae_lib import sources
+from dvae_lib import classroom, sources
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 SECONDS = 1000  # Playwright counts in milliseconds
@@ -27,23 +27,27 @@ pytestmark = [
 ]
 
 
-def smoke_copy(folder):
-    """Notebook 01 at tier smoke, with its outputs cleared."""
-    notebook = nbformat.read(sources.notebook_path("01_vae"), as_version=4)
+def smoke_copy(source, folder):
+    """A notebook at tier smoke, with its outputs cleared."""
+    notebook = nbformat.read(source, as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
             if "parameters" in cell.metadata.get("tags", []):
                 cell.source = cell.source.replace('"classroom"', '"smoke"')
                 assert '"smoke"' in cell.source
-    nbformat.write(notebook, folder / "01_vae.ipynb")
+    nbformat.write(notebook, folder / source.name)
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """The address of a JupyterLab that serves a smoke copy of notebook 01."""
+    """The address of a JupyterLab that serves smoke copies and an unsolved assignment."""
     folder = tmp_path_factory.mktemp("lab")
-    smoke_copy(folder)
+    for name in ("01_vae", "03_measuring_disentanglement"):
+        smoke_copy(sources.notebook_path(name), folder)
+    (released,) = classroom.release(["00_start_here"], tmp_path_factory.mktemp("course"))
+    smoke_copy(released, folder)
+    shutil.copy(released.with_suffix(".reference"), folder)
     # All cells are kept in the page, so that the widget is there without scrolling.
     settings = folder / "settings/@jupyterlab/notebook-extension/tracker.jupyterlab-settings"
     settings.parent.mkdir(parents=True)
@@ -85,22 +89,34 @@ def wait_for(url, server, log):
 
 
 @pytest.fixture(scope="module")
-def page(lab):
-    """Notebook 01 open in JupyterLab, all its cells run."""
+def browser():
     from playwright.sync_api import sync_playwright
 
     flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        page = browser.new_page(viewport={"width": 1300, "height": 1000})
-        page.goto(f"{lab}/lab/tree/01_vae.ipynb")
-        # The status bar names the kernel's state; before it is idle, the menu has nothing to run.
-        page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=120 * SECONDS)
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_text("Run All Cells", exact=True).click()
-        page.locator(".dvae-picture").first.wait_for(timeout=180 * SECONDS)
-        yield page
+        yield browser
         browser.close()
+
+
+def run_all(browser, lab, name):
+    """A notebook open in JupyterLab, after "Run All Cells" was chosen."""
+    page = browser.new_page(viewport={"width": 1300, "height": 1000})
+    page.goto(f"{lab}/lab/tree/{name}.ipynb?reset")  # a workspace of its own
+    # The status bar names the kernel's state; before it is idle, the menu has nothing to run.
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=120 * SECONDS)
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_text("Run All Cells", exact=True).click()
+    return page
+
+
+@pytest.fixture(scope="module")
+def page(browser, lab):
+    """Notebook 01 with its widget."""
+    page = run_all(browser, lab, "01_vae")
+    page.locator(".dvae-picture").first.wait_for(timeout=180 * SECONDS)
+    yield page
+    page.close()
 
 
 def wait_until(page, condition, what):
@@ -112,14 +128,15 @@ def wait_until(page, condition, what):
     raise AssertionError(f"{what} within 10 seconds")
 
 
-def test_no_cell_shows_an_error(page):
-    def outputs(kind):
-        name = f"application/vnd.jupyter.{kind}"
-        return page.locator(f".jp-OutputArea-output[data-mime-type='{name}']").count()
+def outputs(page, kind):
+    """How many outputs of a kind the page shows; an error is of the kind stderr."""
+    name = f"application/vnd.jupyter.{kind}"
+    return page.locator(f".jp-OutputArea-output[data-mime-type='{name}']").count()
 
-    assert outputs("stdout") > 5  # so the selector finds outputs of a kind
-    assert outputs("error") == 0
-    assert outputs("stderr") == 0
+
+def test_no_cell_shows_an_error(page):
+    assert outputs(page, "stdout") > 5  # so the selector finds outputs of a kind
+    assert outputs(page, "stderr") == 0
 
 
 def test_dragging_a_slider_changes_the_picture(page):
@@ -147,3 +164,28 @@ def test_the_arrow_keys_move_a_slider(page):
     for _ in range(12):
         page.keyboard.press("ArrowRight")
     wait_until(page, lambda: picture.screenshot() != before, "the keys changed nothing")
+
+
+def test_the_metrics_follow_their_slider(browser, lab):
+    page = run_all(browser, lab, "03_measuring_disentanglement")
+    picture = page.locator(".dvae-picture").first
+    picture.wait_for(timeout=180 * SECONDS)
+    picture.scroll_into_view_if_needed()
+    wait_until(page, lambda: picture.bounding_box()["width"] > 200, "no figure")
+    before = picture.screenshot()
+    page.locator(".widget-slider .noUi-handle").first.focus()
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+    wait_until(page, lambda: picture.screenshot() != before, "the figure did not follow")
+    assert outputs(page, "stderr") == 0
+    page.close()
+
+
+def test_an_unsolved_assignment_runs_to_its_end(browser, lab):
+    page = run_all(browser, lab, "00_start_here")
+    page.get_by_text("not passed; the notebook goes on with the reference's").wait_for(
+        timeout=60 * SECONDS
+    )
+    page.locator(".dvae-picture").first.wait_for(timeout=60 * SECONDS)  # in a later cell
+    assert outputs(page, "stderr") == 1
+    page.close()

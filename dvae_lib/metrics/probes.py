@@ -57,9 +57,12 @@ def sap(codes, factors, *, test=None, form="classifier"):
 
 def _svm(codes, levels, test_codes):
     from sklearn.svm import LinearSVC
+    from threadpoolctl import threadpool_limits
 
     model = LinearSVC(C=0.01, class_weight="balanced", random_state=0)
-    return model.fit(codes.cpu().numpy(), levels.cpu().numpy()).predict(test_codes.cpu().numpy())
+    with threadpool_limits(1):  # fits this small are slower with more
+        model.fit(codes.cpu().numpy(), levels.cpu().numpy())
+    return model.predict(test_codes.cpu().numpy())
 
 
 def _sap(means):
@@ -98,6 +101,7 @@ def explicitness(codes, factors, *, test=None):
     the number of the paper is not rescaled to 0 at chance. Errors: see `check`.
     """
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 
     (codes, factors), (test_codes, test_factors) = split(codes, factors, test)
     centre, spread = codes.mean(0), codes.std(0, correction=0)
@@ -105,7 +109,8 @@ def explicitness(codes, factors, *, test=None):
     fit_x, test_x = (((c - centre) / spread).cpu().numpy() for c in (codes, test_codes))
     terms = []
     for levels, test_levels in zip(factors.T, test_factors.T, strict=True):
-        model = LogisticRegression(C=np.inf, max_iter=1000).fit(fit_x, levels.cpu().numpy())
+        with threadpool_limits(1):  # fits this small are slower with more
+            model = LogisticRegression(C=np.inf, max_iter=1000).fit(fit_x, levels.cpu().numpy())
         scores = torch.as_tensor(model.predict_proba(test_x))
         own = torch.as_tensor(model.classes_) == test_levels.cpu()[:, None]
         areas = [

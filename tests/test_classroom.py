@@ -1,0 +1,363 @@
+"""Assignments: what is handed out leaks nothing, and what is handed in is graded fairly."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import nbformat
+import pytest
+from conftest import REPOSITORY
+from IPython.core.interactiveshell import InteractiveShell
+
+from dvae_lib import cli, exercises, sources
+
+classroom = pytest.importorskip("dvae_lib.classroom")
+
+DEMO = {
+    "double": """def double(x):
+    # BEGIN SOLUTION
+    twice = x + x
+    return twice
+    # END SOLUTION""",
+    "square": """def square(x):
+    # BEGIN SOLUTION
+    return double(x) * x / 2
+    # END SOLUTION""",
+}
+CHECKS = {
+    "double": """assert double(3) == 6, "not twice"
+# BEGIN HIDDEN TESTS
+assert double(0.5) == 1
+# END HIDDEN TESTS""",
+    "square": """assert square(3) == 9, "not the square"
+# BEGIN HIDDEN TESTS
+assert square(-1) == 1
+# END HIDDEN TESTS""",
+}
+POINTS = {"double": 1.0, "square": 3.0}
+
+
+def exercise_cells(name):
+    solution = {"grade": False, "grade_id": name, "locked": False, "solution": True}
+    check = {"grade": True, "grade_id": f"{name}_check", "locked": True, "solution": False}
+    check["points"] = POINTS[name]
+    rest = {"schema_version": 3, "task": False}
+    cells = nbformat.v4.new_code_cell(DEMO[name]), nbformat.v4.new_code_cell(CHECKS[name])
+    for cell, about in zip(cells, (solution, check), strict=True):
+        cell.metadata["nbgrader"] = about | rest
+    return cells
+
+
+@pytest.fixture
+def course(checkout, tmp_path):
+    """A course with one assignment, "demo", of two exercises; the second rests on the first."""
+    path = checkout.write("demo", "from dvae_lib import objectives\n\nassert tier == 'smoke'")
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells += [*exercise_cells("double"), *exercise_cells("square")]
+    notebook.cells.append(nbformat.v4.new_code_cell("assert square(4) == 16"))
+    nbformat.write(notebook, path)
+    for part in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(REPOSITORY / part, checkout.folder)
+    folder = tmp_path / "course"
+    assert classroom.release(["demo"], folder) == [folder / "release" / "demo" / "demo.ipynb"]
+    return folder
+
+
+def hand_in(course, student, answers=(), name="demo", start="release", edit=None):
+    """Put a submission into the course: the released notebook with the cells in `answers`."""
+    notebook = nbformat.read(course / start / name / f"{name}.ipynb", as_version=4)
+    for cell in notebook.cells:
+        about = cell.metadata.get("nbgrader", {})
+        if about.get("grade_id") in dict(answers):
+            cell.source = dict(answers)[about["grade_id"]]
+    if edit:
+        edit(notebook)
+    folder = course / "submitted" / student / name
+    folder.mkdir(parents=True)
+    nbformat.write(notebook, folder / f"{name}.ipynb")
+
+
+# What is handed out
+
+
+def secret_lines(source):
+    """The lines of a solution, and the assertions of hidden tests."""
+    inside, found = "", []
+    for line in map(str.strip, source.splitlines()):
+        if line.startswith("# END"):
+            inside = ""
+        if inside == "SOLUTION" or (inside and line.startswith("assert")):
+            found.append(line)
+        if line.startswith("# BEGIN"):
+            inside = line.removeprefix("# BEGIN ")
+    return found
+
+
+@pytest.fixture(scope="session")
+def released(tmp_path_factory):
+    """All notebooks of the workbook, handed out."""
+    folder = tmp_path_factory.mktemp("course")
+    names = [path.stem for path in sorted(sources.notebooks_folder().glob("*.ipynb"))]
+    classroom.release(names, folder)
+    return folder
+
+
+def test_no_line_of_a_solution_leaves_with_the_assignment(released):
+    for path in sources.notebooks_folder().glob("*.ipynb"):
+        folder = released / "release" / path.stem
+        notebook = nbformat.read(path, as_version=4)
+        secrets = [line for cell in notebook.cells for line in secret_lines(cell.source)]
+        assert secrets
+        texts = [p.read_text() for p in folder.iterdir() if p.suffix not in (".whl", "")]
+        handed_out = nbformat.read(folder / path.name, as_version=4)
+        lines = {line.strip() for cell in handed_out.cells for line in cell.source.splitlines()}
+        assert {s for s in secrets if len(s) > 12 and s in lines} == set()
+        assert not any("BEGIN SOLUTION" in text or "HIDDEN TESTS" in text for text in texts)
+        assert not any(cell.get("outputs") for cell in handed_out.cells)
+
+
+def test_a_handout_states_how_to_install_and_holds_the_library(released):
+    folder = released / "release" / "01_vae"
+    (wheel,) = folder.glob("*.whl")
+    assert f"pip install {wheel.name}" in (folder / "READ_ME.txt").read_text()
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "dvae_lib/metrics/infomec.py" in names
+    assert "dvae_lib/data/faces_model.npz" in names
+    assert (folder / "results" / "01_vae.json").exists()
+
+
+def test_what_cannot_be_handed_out_is_refused(checkout, tmp_path):
+    checkout.write("plain", "print(1)")
+    with pytest.raises(ValueError, match="plain has no exercises"):
+        classroom.release(["plain"], tmp_path)
+    with pytest.raises(ValueError, match="no notebook '77_x'"):
+        classroom.release(["77_x"], tmp_path)
+
+
+# Going on, and own work
+
+
+@pytest.fixture
+def shell(tmp_path, monkeypatch):
+    """A notebook's kernel beside the reference of the demo."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo.reference").write_text(exercises.pack(DEMO))
+    kernel = InteractiveShell()
+    kernel.run_cell("from dvae_lib import exercises, objectives")
+    # The shell's namespace is not __main__ here; in a kernel it is.
+    kernel.user_ns["__name__"] = "__main__"
+    return kernel
+
+
+def rejected(shell, answer, exercise="double"):
+    """Why `own_work` refuses an answer, or "" if it does not."""
+    shell.run_cell(answer)
+    try:
+        exercises.own_work("demo", exercise, shell.user_ns)
+    except AssertionError as error:
+        return str(error)
+    return ""
+
+
+def test_own_work_is_told_from_borrowed_work(shell):
+    for answer in (
+        "def double(x):\n    return x * 2",
+        "double = lambda x: 2 * x",
+        "def helper(x):\n    return 2 * x\n\ndef double(x):\n    return helper(x)",
+        "import torch\n\ndef double(x):\n    return torch.add(x, x)",
+        "class double:\n    def __call__(self, x):\n        return 2 * x",
+    ):
+        assert rejected(shell, answer) == "", answer
+    for answer in (
+        "double = objectives.mmd",
+        "double = lambda x: objectives.mmd(x)",
+        "def double(x):\n    return objectives.mmd(x)",
+        "def double(x):\n    from dvae_lib.objectives import mmd\n    return mmd(x)",
+        "from dvae_lib import objectives as o\n\ndef double(x):\n    return o.mmd(x)",
+        "from dvae_lib.objectives import mmd as twice\n\ndef double(x):\n    return twice(x)",
+        "def helper(x):\n    return objectives.mmd(x)\n\ndef double(x):\n    return helper(x)",
+        "class double:\n    def __call__(self, x):\n        return objectives.mmd(x)",
+    ):
+        assert "of the library: write it yourself" in rejected(shell, answer), answer
+    assert "double is None" in rejected(shell, "double = None")
+    assert "there is no double" in rejected(shell, "del double")
+
+
+def test_what_the_reference_uses_may_be_used(shell, tmp_path):
+    source = "def double(x):\n    return objectives.mmd(x)"
+    (tmp_path / "demo.reference").write_text(exercises.pack({"double": source}))
+    assert rejected(shell, "def double(x):\n    return objectives.kl(x)") == ""
+
+
+def test_the_notebook_goes_on_with_the_reference_until_the_check_passes(shell, capsys):
+    space = shell.user_ns
+    shell.run_cell("def double(x):\n    return 0")
+    exercises.go_on("demo", "double", space)
+    assert space["double"](4) == 8
+    assert "the reference's double" in capsys.readouterr().out
+    shell.run_cell("def double(x):\n    return 2.0 * x")
+    exercises.passed("double")
+    for _ in range(2):
+        exercises.go_on("demo", "double", space)
+        assert isinstance(space["double"](4), float)
+        assert "your answer" in capsys.readouterr().out
+    exercises.own_work("demo", "double", space)  # the check begins anew
+    exercises.go_on("demo", "double", space)
+    assert "not passed" in capsys.readouterr().out
+
+
+def test_a_missing_reference_says_where_it_belongs(shell, tmp_path):
+    (tmp_path / "demo.reference").unlink()
+    with pytest.raises(FileNotFoundError, match=r"demo\.reference is not in .*keep it beside"):
+        exercises.go_on("demo", "double", shell.user_ns)
+
+
+# Grading
+
+
+def points(marks):
+    return {mark.student: sum(mark.points.values()) for mark in marks}
+
+
+def test_grades_are_what_a_fair_marker_gives(course):
+    hand_in(course, "reference", start="source")
+    hand_in(course, "untouched")
+    first = {"double": "def double(x):\n    return 2 * x"}
+    both = first | {"square": "def square(x):\n    return x**2"}
+    hand_in(course, "first_only", first)
+    hand_in(course, "second_only", {"square": both["square"]})
+    hand_in(course, "both", both)
+    noisy = "import sys\n\ndef double(x):\n    print('careful', file=sys.stderr)\n    return 2 * x"
+    hand_in(course, "stderr", both | {"double": noisy})
+    hand_in(course, "none", both | {"double": "def double(x):\n    return None"})
+    hand_in(course, "raises", both | {"double": "def double(x):\n    raise RuntimeError"})
+    hand_in(course, "broken_syntax", both | {"double": "def double(x:"})
+    hand_in(course, "loops", both | {"double": "def double(x):\n    while True:\n        pass"})
+    borrowed = (
+        "from dvae_lib import objectives as o\n\ndef double(x):\n    o.LOG_2PI\n    return 2 * x"
+    )
+    hand_in(course, "library", both | {"double": borrowed})
+    hand_in(course, "visible_only", both | {"double": "def double(x):\n    return 6"})
+    hand_in(course, "changed_check", {"double_check": "assert True"})
+    hand_in(course, "changed_call", {"double_go_on": "", "square": both["square"]})
+
+    def only_answers(notebook):
+        notebook.cells = [
+            c for c in notebook.cells if c.metadata.get("nbgrader", {}).get("solution")
+        ]
+
+    hand_in(course, "only_answers", both, edit=only_answers)
+    (course / "submitted" / "not_json" / "demo").mkdir(parents=True)
+    (course / "submitted" / "not_json" / "demo" / "demo.ipynb").write_text("{")
+    (course / "submitted" / "no_file" / "demo").mkdir(parents=True)
+
+    marks = classroom.grade(course, workers=2, cell_seconds=5)
+    assert points(marks) == {
+        "reference": 4, "untouched": 0, "first_only": 1, "second_only": 3, "both": 4, "stderr": 4,
+        "none": 3, "raises": 3, "broken_syntax": 3, "loops": 3, "library": 3, "visible_only": 3,
+        "changed_check": 0, "changed_call": 3, "only_answers": 4, "not_json": 0, "no_file": 0,
+    }  # fmt: skip
+    remarks = {mark.student: mark.remark for mark in marks if mark.remark}
+    assert set(remarks) == {"not_json", "no_file"}
+    assert "by hand: demo.ipynb is not a notebook" in remarks["not_json"]
+    rows = list(csv.DictReader((course / "grades.csv").open()))
+    assert {row["student"]: float(row["points"]) for row in rows} == points(marks)
+    page = (course / "feedback" / "library" / "demo" / "demo.html").read_text()
+    assert "write it yourself" in page
+
+
+def test_nbgrader_itself_grades_the_course(course):
+    """As the lecturer's Formgrader does: by the course's own configuration, at tier smoke."""
+    noisy = "import sys\n\ndef double(x):\n    print('careful', file=sys.stderr)\n    return 2 * x"
+    hand_in(course, "one", {"double": noisy})
+    command = [Path(sys.executable).with_name("nbgrader"), "autograde", "demo", "--create"]
+    subprocess.run(command, cwd=course, check=True, capture_output=True)
+    assert classroom._points(course, "one", "demo") == {"double": 1, "square": 0}
+
+
+def test_a_class_of_thirty_is_graded_beside_a_broken_notebook(course, capsys):
+    for k in range(29):
+        hand_in(
+            course,
+            f"student{k:02}",
+            {"double": "def double(x):\n    return 2 * x"} if k % 2 else {},
+        )
+    killer = {"square": "import os\n\ndef square(x):\n    os._exit(1)"}
+    hand_in(course, "killer", killer | {"double": "def double(x):\n    return 2 * x"})
+    started = time.perf_counter()
+    marks = classroom.grade(course, workers=2)
+    with capsys.disabled():
+        print(f"\n30 submissions in {time.perf_counter() - started:.0f} s, two at a time")
+    found = points(marks)
+    assert [found[f"student{k:02}"] for k in range(29)] == [k % 2 for k in range(29)]
+    killed = marks[0]
+    assert (killed.student, found["killer"]) == ("killer", 1)  # the other exercise is right
+    assert "ended the kernel" in killed.remark
+
+
+def test_the_commands(course, tmp_path, capsys):
+    assert cli.main(["grade", str(course)]) == 2
+    assert "nothing in" in capsys.readouterr().err
+    assert cli.main(["release", "demo", "--to", str(tmp_path / "other")]) == 0
+    released = capsys.readouterr().out.split()
+    assert released == [str(tmp_path / "other" / "release" / "demo" / "demo.ipynb")]
+    hand_in(course, "ann", {"double": "def double(x):\n    return 2 * x"})
+    assert cli.main(["grade", str(course)]) == 0
+    assert "ann                  demo                         1 of 4" in capsys.readouterr().out
+
+
+def test_every_notebook_pays_for_what_is_solved(released):
+    """Full marks for the reference, none for the release, for some of the exercises theirs."""
+    expected = {}
+    for path in sources.notebooks_folder().glob("*.ipynb"):
+        name = path.stem
+        source = nbformat.read(released / "source" / name / path.name, as_version=4)
+        answers = {
+            c.metadata.nbgrader.grade_id: c.source
+            for c in source.cells
+            if c.metadata.get("nbgrader", {}).get("solution")
+        }
+        worth = {
+            c.metadata.nbgrader.grade_id.removesuffix("_check"): c.metadata.nbgrader.points
+            for c in source.cells
+            if c.metadata.get("nbgrader", {}).get("grade")
+        }
+        half = list(answers)[1::2]
+        for student, solved in (("all", list(answers)), ("none", []), ("half", half)):
+            hand_in(released, student, {e: answers[e] for e in solved}, name)
+            expected[student, name] = sum(worth[e] for e in solved)
+    marks = classroom.grade(released, workers=2)
+    assert [m.remark for m in marks if m.remark] == []
+    assert {(m.student, m.notebook): sum(m.points.values()) for m in marks} == expected
+    for path in released.glob("autograded/*/*/*.ipynb"):
+        cells = nbformat.read(path, as_version=4).cells
+        failed = [c for c in cells for o in c.get("outputs", []) if o.output_type == "error"]
+        # Nothing but the checks of unsolved exercises: no later cell depends on one.
+        assert [c.source for c in failed if not c.metadata.get("nbgrader", {}).get("grade")] == []
+
+
+def test_the_otter_master_grades_alike(course, tmp_path):
+    pytest.importorskip("otter")
+    (master,) = classroom.otter(["demo"], tmp_path)
+    tool = Path(sys.executable).with_name("otter")
+
+    def run(*arguments):
+        command = [tool, *arguments]
+        subprocess.run(command, cwd=master.parent, check=True, capture_output=True)
+
+    run("assign", "--no-pdfs", master.name, "dist")
+    dist = master.parent / "dist"
+    assert "twice = x + x" not in (dist / "student" / "demo.ipynb").read_text()
+    (grader,) = (dist / "autograder").glob("*.zip")
+    for made, expected in (("autograder", [1, 3]), ("student", [0, 0])):
+        out = tmp_path / made
+        out.mkdir()
+        run("run", "-a", grader, "-o", out, dist / made / "demo.ipynb")
+        tests = json.loads((out / "results.json").read_text())["tests"]
+        scores = {test["name"]: test.get("score") for test in tests}
+        assert [scores["double"], scores["square"]] == expected

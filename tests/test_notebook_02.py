@@ -1,0 +1,473 @@
+"""What notebook 02 teaches, against enumeration, closed forms and SciPy, in float64."""
+
+import itertools
+import math
+import symtable
+from dataclasses import replace
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+from scipy.stats import entropy, multivariate_normal, norm
+
+from dvae_lib import data, workbook
+from dvae_lib.sources import notebook_path
+
+NOTEBOOK = "02_unsupervised_objectives"
+
+
+@pytest.fixture(scope="module")
+def taught():
+    return workbook.definitions(NOTEBOOK)
+
+
+def random_tables(*shape, seed=0):
+    """Tables (N, A, B) of probabilities, some entries zero."""
+    tables = np.random.default_rng(seed).random(shape) ** 3
+    tables[:, 0, 0] = 0
+    return torch.from_numpy(tables / tables.sum((1, 2), keepdims=True))
+
+
+def test_the_three_parts_against_scipy(taught):
+    tables = random_tables(7, 4, 5)
+    p_1 = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
+    p_2 = torch.full((5,), 0.2, dtype=torch.float64)
+    q_z = tables.mean(0).numpy()
+    q_1, q_2 = q_z.sum(1), q_z.sum(0)
+    expected = [
+        np.mean([entropy(t.ravel(), q_z.ravel()) for t in tables.numpy()]),
+        entropy(q_z.ravel(), np.outer(q_1, q_2).ravel()),
+        entropy(q_1, p_1.numpy()) + entropy(q_2, p_2.numpy()),
+    ]
+    parts = [float(part) for part in taught.three_way_split(tables, p_1, p_2)]
+    assert parts == pytest.approx(expected, abs=1e-9)
+    prior = np.outer(p_1, p_2).ravel()
+    whole = np.mean([entropy(t.ravel(), prior) for t in tables.numpy()])
+    assert sum(parts) == pytest.approx(whole, abs=1e-9)
+
+
+def test_the_linear_model_reaches_the_rate_of_rate_distortion_theory(taught):
+    variances = torch.tensor([3.0, 0.8], dtype=torch.float64)
+    beta = torch.tensor([1.0, 4.0, 12.0], dtype=torch.float64)
+    _, rates = taught.train_linear(variances, 0.1, lambda D, R: D + beta * R.sum(1), 3)
+    expected = [[max(0, 0.5 * math.log(v / (b * 0.1))) for v in (3.0, 0.8)] for b in (1, 4, 12)]
+    assert rates.numpy() == pytest.approx(np.array(expected), abs=1e-2)
+
+
+def test_the_split_of_draws_with_every_image_at_hand(taught):
+    """Three images, two axes: log q(z) and log q(z_j) from SciPy's densities."""
+    generator = torch.Generator().manual_seed(0)
+    mean, log_var, z = torch.randn(3, 3, 2, generator=generator, dtype=torch.float64)
+    log_w = torch.full((3, 3), -math.log(3), dtype=torch.float64)
+    parts = taught.split_of_draws(mean, log_var, z, log_w)
+    sd = (0.5 * log_var).exp().numpy()
+    for i, row in enumerate(z.numpy()):
+        joint = [
+            multivariate_normal.pdf(row, m, np.diag(s**2)) for m, s in zip(mean, sd, strict=True)
+        ]
+        single = norm.pdf(row, mean, sd)  # (image, axis)
+        log_q_z, log_q_zj = math.log(np.mean(joint)), np.log(single.mean(0)).sum()
+        expected = [math.log(joint[i]) - log_q_z, log_q_z - log_q_zj]
+        expected.append(log_q_zj - norm.logpdf(row).sum())
+        assert [float(part[i]) for part in parts] == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize(("batch", "n_data"), [(2, 6), (3, 6), (5, 6), (6, 6)])
+def test_stratified_weights_are_unbiased_over_all_batches(taught, batch, n_data):
+    """Over every ordered batch that begins with image 0: its mean weight is 1/N for each image."""
+    weights = taught.stratified(batch, n_data)
+    assert torch.allclose(weights.sum(1), torch.ones(batch, dtype=torch.float64))
+    total, n = torch.zeros(n_data, dtype=torch.float64), 0
+    for others in itertools.permutations(range(1, n_data), batch - 1):
+        total[[0, *others]] += weights[0]
+        n += 1
+    assert torch.allclose(total / n, torch.full((n_data,), 1 / n_data, dtype=torch.float64))
+    for row in range(batch):
+        assert weights[row, row].item() == pytest.approx(1 / n_data)
+
+
+def test_the_common_mistake_puts_the_weight_into_column_0(taught):
+    wrong = taught.stratified(5, 100, "column 0")
+    assert torch.equal(wrong[:, 0], torch.full((5,), 0.01, dtype=torch.float64))
+    flat = torch.full((25,), 1 / 4, dtype=torch.float64)
+    flat[::5], flat[1::5] = 1 / 100, (100 - 4) / 400  # steps of M + 1 = B
+    assert torch.allclose(wrong, flat.view(5, 5))
+
+
+def test_the_gaussian_mmd_against_quadrature(taught):
+    """One axis: the three expectations as double integrals over a grid."""
+    grid = np.linspace(-9, 9, 1201)
+    step, h, mu, v = grid[1] - grid[0], 1.3, 0.7, 0.5
+    kernel = np.exp(-((grid[:, None] - grid) ** 2) / (2 * h**2)) * step**2
+    q, p = norm.pdf(grid, mu, math.sqrt(v)), norm.pdf(grid)
+    expected = q @ kernel @ q + p @ kernel @ p - 2 * q @ kernel @ p
+    value = taught.gaussian_mmd(torch.tensor([mu], dtype=torch.float64), v, h)
+    assert value == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_gaussian_total_correlation(taught):
+    torch.manual_seed(0)
+    z = torch.randn(200_000, 2, dtype=torch.float64)
+    z[:, 1] = 0.9 * z[:, 0] + math.sqrt(1 - 0.81) * z[:, 1]
+    assert taught.gaussian_tc(z) == pytest.approx(0.830, abs=0.01)
+
+
+def test_elbo_parts_with_a_full_covariance(taught):
+    from torch.distributions import MultivariateNormal, kl_divergence
+
+    generator = torch.Generator().manual_seed(0)
+    mean = torch.randn(4, 3, generator=generator, dtype=torch.float64)
+    A = torch.randn(4, 3, 3, generator=generator, dtype=torch.float64)
+    images = torch.zeros(4, 1, 2, 2, dtype=torch.float64)
+    pair = (lambda x: (mean, A), lambda z: images)
+    log_p, kl = taught.elbo_parts(*pair, None, images, torch.zeros(4, 3, dtype=torch.float64))
+    prior = MultivariateNormal(torch.zeros(3).double(), torch.eye(3).double())
+    torch.testing.assert_close(kl, kl_divergence(MultivariateNormal(mean, A @ A.mT), prior))
+    assert log_p.numpy() == pytest.approx(4 * norm.logpdf(0, 0, 0.1))
+
+
+def test_the_explained_share_of_the_variance(taught):
+    assert taught.explained_share([[1.0, 1.0], [3.0, 3.0]]) == pytest.approx(1)
+    assert taught.explained_share([[1.0, 3.0], [3.0, 1.0]]) == pytest.approx(0)
+    assert taught.explained_share([[0.0, 2.0], [2.0, 4.0]]) == pytest.approx(0.5)
+
+
+def test_upright_sprites_do_not_depend_on_the_orientation(taught):
+    sprites = data.load("sprites", n=40)
+    turned = replace(sprites, factors=sprites.factors.clone())
+    turned.factors[:, 2] = (turned.factors[:, 2] + 7) % 40
+    first, second = (taught.half_size(taught.upright(s)) for s in (sprites, turned))
+    assert first.factor_names == ("shape", "scale", "x", "y")
+    assert first.image_shape == (1, 32, 32)
+    assert torch.equal(first.images, second.images)
+    assert torch.equal(first.factors, sprites.factors[:, [0, 1, 3, 4]])
+
+
+def test_the_total_correlation_of_spikes_sees_a_rotation(taught):
+    """Four spikes on a square have independent axes; turned by 45 degrees they have not."""
+    torch.manual_seed(0)
+    square = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]]).double()
+    straight = taught.pair_split(square)
+    turned = taught.pair_split(square @ torch.tensor([[1.0, 1.0], [-1.0, 1.0]]).double() / 2**0.5)
+    assert float(straight[0]) == pytest.approx(0, abs=1e-9)
+    marginal = entropy([0.25, 0.5, 0.25])
+    assert float(turned[0]) == pytest.approx(2 * marginal - math.log(4), abs=0.05)
+    assert float(sum(turned)) == pytest.approx(float(sum(straight)), abs=0.05)
+
+
+@pytest.mark.parametrize("name", ["split", "mmd", "dip", "entangle"])
+def test_no_cell_depends_on_a_name_of_a_check(name):
+    """A failed check of a handed-out notebook stops in the middle, so later cells must not care."""
+    cells = nbformat.read(notebook_path(NOTEBOOK), as_version=4).cells
+    cells = [cell for cell in cells if cell.cell_type == "code"]
+    grade_ids = [cell.metadata.get("nbgrader", {}).get("grade_id", "") for cell in cells]
+    at = grade_ids.index(f"{name}_check")
+    unsafe, _ = names(cells[at].source)
+    for cell, grade_id in zip(cells[at + 1 :], grade_ids[at + 1 :], strict=True):
+        if not grade_id.endswith("_check"):
+            assigned, used = names(cell.source)
+            assert not (used - assigned) & unsafe, cell.source
+            unsafe -= assigned
+
+
+def names(source):
+    """The global names that a cell assigns, and those that it or a function in it uses."""
+    top = symtable.symtable(source, "cell", "exec")
+    used = {s.get_name() for s in top.get_symbols() if s.is_referenced()}
+    tables = list(top.get_children())
+    for table in tables:
+        used |= {s.get_name() for s in table.get_symbols() if s.is_global()}
+        tables += table.get_children()
+    return {s.get_name() for s in top.get_symbols() if s.is_assigned()}, used
+
+
+# --- exercises ---------------------------------------------------------------------------------
+
+
+def rel(q, p):
+    return (torch.xlogy(q, q) - torch.xlogy(q, p)).sum()
+
+
+def split(q, p_1, p_2, information=None, tc=None, dimension_wise=None, scale=1):
+    q_z = q.mean(0)
+    q_1, q_2 = q_z.sum(1), q_z.sum(0)
+    parts = (
+        (information or (lambda: rel(q, q_z) / len(q)))(),
+        (tc or (lambda: rel(q_z, torch.outer(q_1, q_2))))(),
+        (dimension_wise or (lambda: rel(q_1, p_1) + rel(q_2, p_2)))(),
+    )
+    return tuple(part * scale for part in parts)
+
+
+def split_by_entropies(q, p_1, p_2):
+    def H(t):
+        return torch.special.entr(t).sum()
+
+    q_z = q.mean(0)
+    q_1, q_2 = q_z.sum(1), q_z.sum(0)
+    cross = -(q_1 @ p_1.log() + q_2 @ p_2.log())
+    conditional = sum(H(t) for t in q) / len(q)
+    return H(q_z) - conditional, H(q_1) + H(q_2) - H(q_z), cross - H(q_1) - H(q_2)
+
+
+def tables_one_by_one(q, p_a, p_b):
+    return sum(rel(t.sum(1), p_a) + rel(t.sum(0), p_b) for t in q) / len(q)
+
+
+def tc_one_by_one(q):
+    return sum(rel(t, torch.outer(t.sum(1), t.sum(0))) for t in q) / len(q)
+
+
+def mmd_with(kernel=None, pairs=lambda n: n * (n - 1), drop=1, mixed=2, final=lambda value: value):
+    def mmd(z, y, width):
+        k = kernel or (lambda s, h: torch.exp(-s / (2 * h**2)))
+        zz, yy, zy = (
+            k(torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist") ** 2, width)
+            for a, b in ((z, z), (y, y), (z, y))
+        )
+        n, m = len(z), len(y)
+        within = (zz.sum() - drop * n) / pairs(n) + (yy.sum() - drop * m) / pairs(m)
+        return final(within - mixed * zy.mean())
+
+    return mmd
+
+
+def mmd_by_pairs(z, y, width):
+    def k(a, b):
+        return torch.exp(-((a - b) ** 2).sum() / (2 * width**2))
+
+    pairs_z = [k(a, b) for a, b in itertools.permutations(z, 2)]
+    pairs_y = [k(a, b) for a, b in itertools.permutations(y, 2)]
+    mixed = [k(a, b) for a, b in itertools.product(z, y)]
+    return sum(pairs_z) / len(pairs_z) + sum(pairs_y) / len(pairs_y) - 2 * sum(mixed) / len(mixed)
+
+
+def penalty(C, d, od):
+    on = torch.eye(len(C), dtype=torch.bool)
+    return od * (C[~on] ** 2).sum() + d * ((C[on] - 1) ** 2).sum()
+
+
+def dip_with(covariance, variances=lambda v: torch.diag(v.exp().mean(0)), swap=False):
+    def dip(m, v, d, od):
+        return penalty(covariance(m) + variances(v), *((od, d) if swap else (d, od)))
+
+    return dip
+
+
+def biased(m):
+    return torch.cov(m.T, correction=0)
+
+
+def dip_by_moments(m, v, d, od):
+    second = (m[:, :, None] * m[:, None, :] + torch.diag_embed(v.exp())).mean(0)
+    C = second - torch.outer(m.mean(0), m.mean(0))
+    return od * (C**2).sum() - od * (C.diag() ** 2).sum() + d * ((C.diag() - 1) ** 2).sum()
+
+
+def per_image(m):
+    centred = m - m.mean(1, keepdim=True)
+    return centred.T @ centred
+
+
+def entangle_with(mean=None, A=None, code=None):
+    def entangle(encode, decode, R):
+        def encode_2(x):
+            m, a = encode(x)
+            return (mean or (lambda m, R: m @ R.T))(m, R), (A or (lambda a, R: R @ a))(a, R)
+
+        return encode_2, lambda z: decode((code or (lambda z, R: z @ R))(z, R))
+
+    return entangle
+
+
+def swapped_split(q, p_1, p_2):
+    q_z = q.mean(0)
+    q_1, q_2 = q_z.sum(0), q_z.sum(1)
+    tc = rel(q_z, torch.outer(q_1, q_2))
+    return rel(q, q_z) / len(q), tc, rel(q_1, p_1) + rel(q_2, p_2)
+
+
+def split_with_log(q, p_1, p_2):
+    information = (q * (q / q.mean(0)).log()).sum() / len(q)
+    return split(q, p_1, p_2, information=lambda: information)
+
+
+def split_without_sum(q, p_1, p_2):
+    q_z = q.mean(0)
+    return split(q, p_1, p_2, lambda: (torch.xlogy(q, q) - torch.xlogy(q, q_z)).mean(0))
+
+
+def uniform(p):
+    return torch.full_like(p, 1 / len(p))
+
+
+def reversed_dimension_wise(q, a, b):
+    q_z = q.mean(0)
+    return split(q, a, b, dimension_wise=lambda: rel(a, q_z.sum(1)) + rel(b, q_z.sum(0)))
+
+
+def reversed_tc(q, a, b):
+    q_z = q.mean(0)
+    return split(q, a, b, tc=lambda: rel(torch.outer(q_z.sum(1), q_z.sum(0)), q_z))
+
+
+def mmd_one_block(which):
+    def mmd(z, y, h):
+        def k(a, b):
+            return torch.exp(-((a[:, None] - b) ** 2).sum(-1) / (2 * h**2))
+
+        def mean(x, own):
+            n = len(x)
+            return k(x, x).mean() if own else (k(x, x).sum() - n) / (n * (n - 1))
+
+        return mean(z, which == "z") + mean(y, which == "y") - 2 * k(z, y).mean()
+
+    return mmd
+
+
+def mmd_sums(z, y, h):
+    whole = mmd_with(pairs=lambda n: 1, mixed=0)(z, y, h)
+    mixed = torch.exp(-((z[:, None] - y) ** 2).sum(-1) / (2 * h**2)).sum()
+    return whole - 2 * mixed
+
+
+def mmd_l1(z, y, h):
+    def k(a, b):
+        return torch.exp(-(a[:, None] - b).abs().sum(-1) / (2 * h**2))
+
+    within = [(k(x, x).sum() - len(x)) / (len(x) * (len(x) - 1)) for x in (z, y)]
+    return sum(within) - 2 * k(z, y).mean()
+
+
+def upper_triangle(m, v, d, od):
+    C = biased(m) + torch.diag(v.exp().mean(0))
+    return od * (C.triu(1) ** 2).sum() + d * ((C.diagonal() - 1) ** 2).sum()
+
+
+def penalty_to_zero(m, v, d, od):
+    C = biased(m) + torch.diag(v.exp().mean(0))
+    return od * (C**2).sum() + (d - od) * (C.diagonal() ** 2).sum()
+
+
+def encode_nothing(encode, decode, R):
+    return (lambda x: None), lambda z: decode(z @ R)
+
+
+def decode_nothing(encode, decode, R):
+    return entangle_with()(encode, decode, R)[0], lambda z: None
+
+
+def exchanged(encode, decode, R):
+    return entangle_with()(encode, decode, R)[::-1]
+
+
+RIGHT = [
+    ("split", split),
+    ("split", split_by_entropies),
+    ("mmd", mmd_with()),
+    ("mmd", mmd_by_pairs),
+    ("dip", dip_with(biased)),
+    ("dip", dip_by_moments),
+    ("dip", dip_with(lambda m: (m - m.mean(0)).T @ (m - m.mean(0)) / len(m))),
+    ("entangle", entangle_with()),
+    ("entangle", entangle_with(A=lambda a, R: R @ a @ R.T)),  # the same covariance
+    ("entangle", entangle_with(mean=lambda m, R: torch.einsum("ij,bj->bi", R, m))),
+]
+
+WRONG = [
+    ("split", "returns nothing", lambda q, a, b: None),
+    ("split", "three values", lambda q, a, b: split(q, a, b)[:2]),
+    ("split", "natural logarithm", lambda q, a, b: split(q, a, b, scale=1 / math.log(2))),
+    ("split", "over images", lambda q, a, b: split(q, a, b, lambda: rel(q, q.mean(0)))),
+    ("split", "infinite", lambda q, a, b: split(q, a, b, lambda: rel(q.mean(0), q[0]))),
+    ("split", "infinite", lambda q, a, b: split(q, a, b, lambda: rel(q.mean(0), q) / len(q))),
+    ("split", "wrong way round", reversed_tc),
+    ("split", "wrong way round", reversed_dimension_wise),
+    ("split", "scalar", split_without_sum),
+    ("split", "marginals are swapped", swapped_split),
+    ("split", "another order", lambda q, a, b: split(q, a, b)[::-1]),
+    ("split", "not always 48", lambda q, a, b: split(q, a, b, lambda: rel(q, q.mean(0)) / 48)),
+    ("split", "need not be uniform", lambda q, a, b: split(q, uniform(a), uniform(b))),
+    ("split", "q may hold zeros", split_with_log),
+    ("split", "sign", lambda q, a, b: split(q, a, b, tc=lambda: -split(q, a, b)[1])),
+    ("split", "average the tables", lambda q, a, b: split(q, a, b, tc=lambda: tc_one_by_one(q))),
+    ("split", "total correlation 0.0000", lambda q, a, b: split(q, a, b, tc=lambda: 0 * a.sum())),
+    (
+        "split",
+        "marginals of q",
+        lambda q, a, b: split(q, a, b, dimension_wise=lambda: tables_one_by_one(q, a, b)),
+    ),
+    (
+        "split",
+        "one term an axis",
+        lambda q, a, b: split(q, a, b, dimension_wise=lambda: rel(q.mean(0).sum(1), a)),
+    ),
+    ("mmd", "returns nothing", lambda z, y, h: None),
+    ("mmd", "scalar", lambda z, y, h: mmd_with()(z, y, h)[None]),
+    ("mmd", "with itself", mmd_with(pairs=lambda n: n * n, drop=0)),
+    ("mmd", "B - 1", mmd_with(pairs=lambda n: n * n)),
+    ("mmd", "return its square", mmd_with(final=lambda value: value.abs().sqrt())),
+    ("mmd", "counts twice", mmd_with(mixed=1)),
+    ("mmd", "subtracted", mmd_with(mixed=-2)),
+    ("mmd", "factor 2 is missing", mmd_with(lambda s, h: torch.exp(-s / h**2))),
+    ("mmd", "square the width", mmd_with(lambda s, h: torch.exp(-s / (2 * h)))),
+    ("mmd", "square the width", mmd_with(lambda s, h: torch.exp(-s / h))),
+    ("mmd", "square the distance", mmd_with(lambda s, h: torch.exp(-s.sqrt() / (2 * h**2)))),
+    ("mmd", "one block only", mmd_one_block("z")),
+    ("mmd", "one block only", mmd_one_block("y")),
+    ("mmd", "do not sum", mmd_sums),
+    ("mmd", "L1 distance", mmd_l1),
+    ("mmd", "over the axes", lambda z, y, h: mmd_with()(z, y, h * z.shape[1] ** 0.5)),
+    ("mmd", "no clamp", mmd_with(final=lambda value: value.clamp(min=0))),
+    ("mmd", "no abs", mmd_with(final=torch.abs)),
+    ("mmd", "yours is fixed", lambda z, y, h: mmd_with()(z, y, 1.5)),
+    ("mmd", "yours is fixed", lambda z, y, h: mmd_with()(z, y, 1.0)),
+    ("mmd", "yours is fixed", lambda z, y, h: mmd_with()(z, y, z.shape[1] ** 0.5)),
+    ("mmd", "no gradient", lambda z, y, h: mmd_with()(z, y, h).item()),
+    ("mmd", "no gradient", lambda z, y, h: mmd_with()(z, y, h).detach()),
+    ("mmd", "expected", mmd_with(lambda s, h: 1 / (1 + s / h**2))),
+    ("dip", "returns nothing", lambda m, v, d, od: None),
+    ("dip", "scalar", lambda m, v, d, od: dip_with(biased)(m, v, d, od)[None]),
+    ("dip", "DIP-VAE-I", dip_with(biased, lambda v: 0)),
+    ("dip", "every cell", dip_with(biased, lambda v: v.exp().mean())),
+    ("dip", "its own variance", dip_with(biased, lambda v: torch.eye(3) * v.exp().mean())),
+    ("dip", "diagonal only", dip_with(biased, lambda v: v.exp().mean(0))),
+    ("dip", "over the images", dip_with(per_image, lambda v: 0)),
+    ("dip", "over the images", dip_with(per_image)),
+    ("dip", "not over the axes", dip_with(lambda m: per_image(m) / len(m))),
+    ("dip", "divide the product", dip_with(lambda m: len(m) * biased(m))),
+    ("dip", "not by B - 1", dip_with(lambda m: torch.cov(m.T))),
+    ("dip", "not centred", dip_with(lambda m: m.T @ m / len(m))),
+    ("dip", "do not halve", dip_with(biased, lambda v: torch.diag((v / 2).exp().mean(0)))),
+    ("dip", "exchanged", dip_with(biased, swap=True)),
+    ("dip", "no absolute value, root", lambda m, v, d, od: dip_with(biased)(m, v, d, od) ** 0.5),
+    ("dip", "no gradient", lambda m, v, d, od: dip_with(biased)(m, v, d, od).detach()),
+    ("dip", "no gradient", lambda m, v, d, od: dip_with(biased)(m, v, d, od).item()),
+    ("dip", "reaches log_var", lambda m, v, d, od: dip_with(biased)(m, v.detach(), d, od)),
+    ("dip", "reaches mean", lambda m, v, d, od: dip_with(biased)(m.detach(), v, d, od)),
+    ("dip", "use them", lambda m, v, d, od: dip_with(biased)(m, v, 10, 5)),
+    ("dip", "use them", lambda m, v, d, od: dip_with(biased)(m, v, 1, 1)),
+    ("dip", "or double", dip_with(biased, lambda v: torch.diag((2 * v).exp().mean(0)))),
+    ("dip", "exponentiate", dip_with(biased, lambda v: torch.diag(v.mean(0)))),
+    ("dip", "exponentiate", dip_with(biased, lambda v: torch.diag(v.mean(0).exp()))),
+    ("dip", "do not sum", dip_with(biased, lambda v: torch.diag(v.exp().sum(0)))),
+    ("dip", "counts twice", upper_triangle),
+    ("dip", "should be 1", penalty_to_zero),
+    ("entangle", "returns nothing", lambda e, d, R: None),
+    ("entangle", "two functions", lambda e, d, R: (e, d, R)),
+    ("entangle", "not \\(3, 2\\)", entangle_with(A=lambda a, R: a.diagonal(dim1=1, dim2=2))),
+    ("entangle", "not rotated", lambda e, d, R: (e, d)),
+    ("entangle", "other way", entangle_with(lambda m, R: m @ R, code=lambda z, R: z @ R.T)),
+    ("entangle", "not rotation times", entangle_with(lambda m, R: -m @ R.T)),
+    ("entangle", "from the left", entangle_with(A=lambda a, R: a)),
+    ("entangle", "from the left", entangle_with(A=lambda a, R: a @ R)),
+    ("entangle", "covariance is not", entangle_with(A=lambda a, R: R.T @ a)),
+    ("entangle", "two functions", lambda e, d, R: entangle_with()(e, d, R)[0]),
+    ("entangle", "exchanged", exchanged),
+    ("entangle", "encode_2 returns nothing", encode_nothing),
+    ("entangle", "decode_2 returns nothing", decode_nothing),
+    ("entangle", "must undo", entangle_with(code=lambda z, R: z)),
+    ("entangle", "once more", entangle_with(code=lambda z, R: z @ R.T)),
+    ("entangle", "not the same image", entangle_with(code=lambda z, R: -z @ R)),
+]
