@@ -72,6 +72,7 @@ def _parser():
     grade = commands.add_parser("grade", help="grade what was handed in to a course")
     grade.add_argument("folder", metavar="DIR")
     grade.add_argument("--workers", type=int, default=1, help="submissions at a time")
+    grade.add_argument("--cell-seconds", type=int, default=60, help="time limit of a cell")
     grade.set_defaults(act=_grade)
     return parser
 
@@ -122,7 +123,7 @@ def _grade(options):
     from . import classroom
 
     started = time.perf_counter()
-    marks = classroom.grade(options.folder, options.workers)
+    marks = classroom.grade(options.folder, options.workers, options.cell_seconds)
     for mark in marks:
         points, highest = sum(mark.points.values()), sum(mark.highest.values())
         print(f"{mark.student:20} {mark.notebook:28} {points:g} of {highest:g}  {mark.remark}")
