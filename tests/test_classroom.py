@@ -85,13 +85,17 @@ def hand_in(course, student, answers=(), name="demo", start="release", edit=None
 # What is handed out
 
 
+# The contract of 01's exercise says so in words, and a later section calls it, too.
+PUBLIC = {"mean, log_var = vae.posterior(x)"}
+
+
 def secret_lines(source):
     """The lines of a solution, and the assertions of hidden tests."""
     inside, found = "", []
     for line in map(str.strip, source.splitlines()):
         if line.startswith("# END"):
             inside = ""
-        if inside == "SOLUTION" or (inside and line.startswith("assert")):
+        if inside == "SOLUTION" or (line.startswith("assert") and inside and line[-1] != "("):
             found.append(line)
         if line.startswith("# BEGIN"):
             inside = line.removeprefix("# BEGIN ")
@@ -116,7 +120,7 @@ def test_no_line_of_a_solution_leaves_with_the_assignment(released):
         texts = [p.read_text() for p in folder.iterdir() if p.suffix not in (".whl", "")]
         handed_out = nbformat.read(folder / path.name, as_version=4)
         lines = {line.strip() for cell in handed_out.cells for line in cell.source.splitlines()}
-        assert {s for s in secrets if len(s) > 12 and s in lines} == set()
+        assert {s for s in secrets if len(s) > 12 and s in lines} <= PUBLIC
         assert not any("BEGIN SOLUTION" in text or "HIDDEN TESTS" in text for text in texts)
         assert not any(cell.get("outputs") for cell in handed_out.cells)
 
