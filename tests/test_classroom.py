@@ -260,7 +260,7 @@ def test_grades_are_what_a_fair_marker_gives(course):
     (course / "submitted" / "not_json" / "demo" / "demo.ipynb").write_text("{")
     (course / "submitted" / "no_file" / "demo").mkdir(parents=True)
 
-    marks = classroom.grade(course, workers=2, cell_seconds=5)
+    marks = classroom.grade(course, workers=2, cell_seconds=20)
     assert points(marks) == {
         "reference": 4, "untouched": 0, "first_only": 1, "second_only": 3, "both": 4, "stderr": 4,
         "none": 3, "raises": 3, "broken_syntax": 3, "loops": 3, "library": 3, "visible_only": 3,
