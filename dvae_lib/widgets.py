@@ -13,9 +13,10 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from .figures import to_pixels
+from .figures import tile, to_pixels
 
 SHOWN_PIXELS = 256
+SHEET_PIXELS = 576  # across several images shown together, at most, unless they are larger
 STEP = 0.05  # of a slider along a latent axis, in units of the code
 
 
@@ -176,6 +177,93 @@ def factors(data):
     for slider in sliders:
         slider.observe(widget.refresh, "value")
     return widget
+
+
+def swap(decode, z_s, z_u, images, names=("z_s", "z_u")):
+    """Image A, a blend of A and B, and image B, with a slider from A to B for each of two codes.
+
+    decode: codes (B, d_s) and (B, d_u) to images (B, C, H, W) in [0, 1]. z_s: (N, d_s) and z_u:
+    (N, d_u), the codes of `images` (N, C, H, W), uint8 or float in [0, 1], from which A and B are
+    picked. names: what the two codes are called. With a slider at t, its code is
+    (1 - t) z(A) + t z(B). At (0, 0) the blend is A's reconstruction, at (1, 1) B's, and at (1, 0)
+    and (0, 1) the two swaps. Raises ValueError for fewer than two images, or unequal numbers.
+    """
+    if not len(z_s) == len(z_u) == len(images):
+        raise ValueError(
+            f"{len(z_s)} codes {names[0]}, {len(z_u)} codes {names[1]} and {len(images)} images; "
+            "give the codes of these images"
+        )
+    if len(images) < 2:
+        raise ValueError(f"{len(images)} images to swap between; give at least 2")
+    pick_a, pick_b = (
+        _slider(ipywidgets.IntSlider, f"image {name}", min=0, max=len(images) - 1, value=row)
+        for row, name in enumerate("AB")
+    )
+    slider_s, slider_u = (
+        _slider(ipywidgets.FloatSlider, f"{name} from A to B", min=0, max=1, step=STEP, value=0)
+        for name in names
+    )
+    controls = [pick_a, pick_b, slider_s, slider_u]
+    for control in controls:
+        control.style.description_width = "12em"
+        control.layout.width = "28em"
+
+    def make():
+        a, b = pick_a.value, pick_b.value
+        blend = decode(
+            *(
+                ((1 - slider.value) * z[a] + slider.value * z[b]).unsqueeze(0)
+                for slider, z in ((slider_s, z_s), (slider_u, z_u))
+            )
+        )
+        row = [_in_unit_range(image) for image in (images[a], blend[0], images[b])]
+        return _enlarged(torch.cat(row, -1), images.shape[-1], 3)
+
+    height, width = _enlarged(images[0], images.shape[-1], 3).shape[-2:]
+    widget = LiveImage(controls, make, width=3 * width, height=height)
+    widget.layout.flex_flow = "row wrap"  # below the controls where there is no room beside
+    widget.pick_a, widget.pick_b, widget.slider_s, widget.slider_u = controls
+    for control in controls:
+        control.observe(widget.refresh, "value")
+    return widget
+
+
+def sampler(draw, classes, columns=4):
+    """Images drawn of a class: a slider over the classes, and a button that draws others.
+
+    draw: the position of a class, from 0, to images (M, C, H, W), uint8 or float in [0, 1].
+    classes: the names of the classes. columns: images in a row. Raises ValueError for no classes.
+    """
+    names = [str(name) for name in classes]
+    if not names:
+        raise ValueError("no classes to draw images of; give the name of at least one")
+    options = [(name, position) for position, name in enumerate(names)]
+    # Not a menu: JupyterLab takes the arrow keys of one for its own.
+    pick = _slider(ipywidgets.SelectionSlider, "class", options=options)
+    again = ipywidgets.Button(description="draw again", tooltip="other images of this class")
+
+    def make():
+        images = draw(pick.value)
+        sheet = tile(_enlarged(images, images.shape[-1], columns), columns)
+        return torch.from_numpy(sheet).permute(2, 0, 1)
+
+    widget = LiveImage([pick, again], make, layout={"width": "auto"})
+    widget.layout.flex_flow = "row wrap"
+    widget.pick, widget.again = pick, again
+    pick.observe(widget.refresh, "value")
+    again.on_click(widget.refresh)
+    return widget
+
+
+def _in_unit_range(image):
+    image = image.cpu()
+    return image if image.is_floating_point() else image / 255
+
+
+def _enlarged(pixels, width, columns):
+    """Pixels (..., H, W) as whole blocks, so that `columns` images of `width` fill a sheet."""
+    factor = max(1, SHEET_PIXELS // (columns * width))
+    return pixels.repeat_interleave(factor, -1).repeat_interleave(factor, -2)
 
 
 def _label(value):

@@ -72,8 +72,87 @@ def test_a_wrong_size_lists_the_right_ones(shape):
             build()
 
 
-def test_wrong_images_are_named():
-    encoder = nets.Encoder((3, 32, 32), 4)
+@pytest.mark.parametrize(
+    ("shape", "channels"),
+    [((3, 32, 32), None), ((1, 64, 64), None), ((3, 28, 28), (8, 12)), ((2, 128, 128), (4,) * 7)],
+)
+def test_normed_networks_compute_what_their_docstrings_say(shape, channels):
+    """Layer by layer from the weights, with normalisation and SiLU written out."""
+    torch.manual_seed(0)
+    encoder = nets.NormedEncoder(shape, 7, channels, hidden=20).double()
+    decoder = nets.NormedDecoder(4, shape, channels, hidden=20).double()
+    widths = list(channels or nets.CHANNELS[shape[1]])
+    images = torch.rand(6, *shape, dtype=torch.float64)
+    codes = torch.randn(6, 4, dtype=torch.float64)
+
+    def normed(x, gain, offset):
+        centred = x - x.mean((0, 2, 3), keepdim=True)
+        x = centred / (centred.square().mean((0, 2, 3), keepdim=True) + 1e-5).sqrt()
+        return x * gain[:, None, None] + offset[:, None, None]
+
+    def silu(x):
+        return x * torch.sigmoid(x)
+
+    for net in (encoder, decoder):
+        for p in net.parameters():
+            nn.init.normal_(p, std=0.3)
+    weights, x = list(encoder.parameters()), images
+    assert [p.shape[0] for p in weights if p.ndim == 4] == widths
+    while len(weights) > 4:
+        kernel, bias, gain, offset = (weights.pop(0) for _ in range(4))
+        x = silu(normed(F.conv2d(x, kernel, bias, stride=2, padding=1), gain, offset))
+    first, first_bias, last, last_bias = weights
+    expected = silu(x.flatten(1) @ first.T + first_bias) @ last.T + last_bias
+    torch.testing.assert_close(encoder(images), expected)
+
+    weights = list(decoder.parameters())
+    assert [p.shape[0] for p in weights if p.ndim == 4] == widths[::-1]
+    first, first_bias, last, last_bias = (weights.pop(0) for _ in range(4))
+    y = silu(silu(codes @ first.T + first_bias) @ last.T + last_bias).reshape(x.shape)
+    while len(weights) > 2:
+        kernel, bias, gain, offset = (weights.pop(0) for _ in range(4))
+        y = F.conv_transpose2d(y, kernel, bias, stride=2, padding=1)
+        y = silu(normed(y, gain, offset))
+    kernel, bias = weights
+    expected = F.conv_transpose2d(y, kernel, bias, stride=2, padding=1)
+    decoded = decoder(codes)
+    torch.testing.assert_close(decoded, expected)
+    assert decoded.shape == images.shape
+
+
+def test_a_normed_encoder_uses_its_batch_in_training_only():
+    torch.manual_seed(0)
+    encoder = nets.NormedEncoder((1, 32, 32), 5)
+    images = torch.rand(64, 1, 32, 32)
+    assert (encoder(images)[:4] - encoder(images[:4])).abs().max() > 1e-3
+    for _ in range(60):
+        trained = encoder(images)
+    encoder.eval()
+    torch.testing.assert_close(encoder(images)[2:3], encoder(images[2:3]))
+    # The running statistics have become those of the batch.
+    torch.testing.assert_close(encoder(images), trained, atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels", "message"),
+    [
+        ((3, 28, 28), None, "standard channels for 32x32 and 64x64 pixels only; give channels"),
+        ((3, 28, 28), (8, 8, 8), r"28 pixels cannot be halved 3 times.*a multiple of 8"),
+        ((3, 4, 4), (8, 8, 8), "4 pixels cannot be halved 3 times"),
+        ((3, 64, 32), (8, 8), r"\(3, 64, 32\): expected \(channels, height, width\)"),
+        ((64, 64), (8, 8), r"\(64, 64\): expected \(channels, height, width\)"),
+        ((3, 32, 32), (), "leave no convolution"),
+    ],
+)
+def test_normed_networks_refuse_what_they_cannot_halve(shape, channels, message):
+    for build in (nets.NormedEncoder, lambda s, n, c: nets.NormedDecoder(n, s, c)):
+        with pytest.raises(ValueError, match=message):
+            build(shape, 4, channels)
+
+
+@pytest.mark.parametrize("kind", [nets.Encoder, nets.NormedEncoder])
+def test_wrong_images_are_named(kind):
+    encoder = kind((3, 32, 32), 4)
     with pytest.raises(ValueError, match=r"\(2, 1, 32, 32\): this encoder takes \(batch, 3, 32"):
         encoder(torch.rand(2, 1, 32, 32))
     with pytest.raises(ValueError, match=r"\(2, 3, 64, 64\)"):

@@ -148,3 +148,119 @@ def test_a_live_figure_is_drawn_for_the_values_of_its_sliders():
     assert bytes(widget.picture.value[:4]) == b"\x89PNG"
     with pytest.raises(ValueError, match="angle from 3 to 3 in steps of 1: an empty range"):
         widgets.live_figure(draw, angle=(3, 3, 1))
+
+
+class TwoCodes:
+    """Paints red with the first code and blue with the second, and notes what it was asked for."""
+
+    def __init__(self):
+        self.codes = []
+
+    def __call__(self, z_s, z_u):
+        assert (z_s.shape, z_u.shape) == ((1, 2), (1, 1))
+        self.codes.append((z_s[0].tolist(), z_u[0].tolist()))
+        channels = torch.stack([z_s[:, 0], torch.zeros(1), z_u[:, 0]], 1)
+        return channels[:, :, None, None].expand(-1, -1, 8, 8)
+
+
+Z_S = torch.tensor([[0.0, 4.0], [1.0, 8.0], [0.5, 0.0]])
+Z_U = torch.tensor([[1.0], [0.0], [0.2]])
+PICTURES = (torch.arange(3 * 3 * 8 * 8) % 256).reshape(3, 3, 8, 8).to(torch.uint8)
+
+
+def shown(widget):
+    return np.asarray(Image.open(io.BytesIO(widget.picture.value)))
+
+
+@pytest.fixture
+def two_codes():
+    return TwoCodes()
+
+
+@pytest.fixture
+def swap(two_codes):
+    return widgets.swap(two_codes, Z_S, Z_U, PICTURES, names=("digit", "style"))
+
+
+@pytest.mark.parametrize("images", [PICTURES, PICTURES / 255], ids=["uint8", "float"])
+def test_swap_shows_a_and_b_beside_their_blend(two_codes, images):
+    widget = widgets.swap(two_codes, Z_S, Z_U, images)
+    display(widget)
+    widget.pick_b.value = 2
+    widget.slider_s.value = 0.6
+    # Every pixel is a block of 24 x 24, so the browser has nothing left to enlarge.
+    assert (widget.picture.width, widget.picture.height) == ("576", "192")
+    blocks = shown(widget)
+    assert blocks.shape == (192, 576, 3)
+    row = blocks[::24, ::24]
+    assert np.array_equal(blocks, np.kron(row, np.ones((24, 24, 1))))
+    a, blend, b = row[:, :8], row[:, 8:16], row[:, 16:]
+    assert np.array_equal(a, PICTURES[0].permute(1, 2, 0))
+    assert np.array_equal(b, PICTURES[2].permute(1, 2, 0))
+    # z_s from (0, 4) to (0.5, 0), z_u still that of A
+    assert two_codes.codes[-1] == (pytest.approx([0.3, 1.6]), [1.0])
+    assert (blend == blend[0, 0]).all()
+    assert blend[0, 0] == pytest.approx([0.3 * 255, 0, 255], abs=0.51)
+
+
+def test_swap_moves_each_code_on_its_own_and_decodes_once_a_move(swap, two_codes):
+    swap.slider_u.value = 0.25
+    assert two_codes.codes == []  # not before it can be seen
+    display(swap)
+    swap.slider_u.value = 1
+    swap.slider_s.value = 1
+    swap.pick_a.value = 2
+    swap.layout.display = "none"
+    swap.pick_b.value = 0
+    swap.slider_s.value = 0.5
+    swap.slider_u.value = 0
+    assert two_codes.codes == [
+        ([0, 4], [0.75]),
+        ([0, 4], [0]),
+        ([1, 8], [0]),  # B's reconstruction
+        ([1, 8], [0]),
+    ]
+    swap.layout.display = None
+    assert two_codes.codes[4:] == [([0.25, 2], [pytest.approx(0.2)])]
+    names = [control.description for control in swap.children[0].children]
+    assert names == ["image A", "image B", "digit from A to B", "style from A to B"]
+
+
+def test_swap_refuses_codes_of_other_images(two_codes):
+    with pytest.raises(ValueError, match="3 codes z_s, 2 codes z_u and 3 images"):
+        widgets.swap(two_codes, Z_S, Z_U[:2], PICTURES)
+    with pytest.raises(ValueError, match="3 codes z_s, 3 codes z_u and 1 images"):
+        widgets.swap(two_codes, Z_S, Z_U, PICTURES[:1])
+    with pytest.raises(ValueError, match="1 images to swap between; give at least 2"):
+        widgets.swap(two_codes, Z_S[:1], Z_U[:1], PICTURES[:1])
+
+
+def test_the_sampler_draws_once_a_click_and_a_class():
+    drawn = []
+
+    def draw(position):
+        drawn.append(position)
+        return torch.full((5, 1, 32, 32), 10 * position + len(drawn), dtype=torch.uint8)
+
+    widget = widgets.sampler(draw, ["zero", "one", "two"], columns=3)
+    widget.again.click()
+    widget.pick.value = 2
+    assert drawn == []
+    display(widget)
+    widget.again.click()
+    widget.pick.value = 1
+    assert drawn == [2, 2, 1]
+    assert [name for name, _ in widget.pick.options] == ["zero", "one", "two"]
+    # Two rows of three images, each enlarged six times, with a white gap and a white last place.
+    sheet = shown(widget)
+    assert sheet.shape == (2 * 192 + 2, 3 * 192 + 4, 3)
+    expected = np.full_like(sheet, 255)
+    for k in range(5):
+        y, x = k // 3 * 194, k % 3 * 194
+        expected[y : y + 192, x : x + 192] = 13
+    assert np.array_equal(sheet, expected)
+    widget.layout.display = "none"
+    widget.again.click()
+    assert len(drawn) == 3
+    with pytest.raises(ValueError, match="no classes to draw images of"):
+        widgets.sampler(draw, [])

@@ -16,7 +16,7 @@ from .information import (
     posterior_entropies,
 )
 from .information_scores import gap, mig, mig_of_posteriors, modularity, modularity_of
-from .probes import explicitness, sap
+from .probes import explicitness, probe_accuracy, probe_r2, sap
 from .report import Report, report
 from .score import Score
 
@@ -42,6 +42,8 @@ __all__ = [
     "modularity",
     "modularity_of",
     "posterior_entropies",
+    "probe_accuracy",
+    "probe_r2",
     "report",
     "sap",
     "small_net",

@@ -1,4 +1,6 @@
-"""Scores of simple predictors of the factors: SAP and explicitness."""
+"""Scores of predictors of the factors: SAP and explicitness, and what a small network reads."""
+
+import warnings
 
 import numpy as np
 import torch
@@ -149,3 +151,114 @@ def _mid_ranks(values):
     ordered = values.sort().values
     low = torch.searchsorted(ordered, values)
     return (low + torch.searchsorted(ordered, values, right=True) - 1).double() / 2
+
+
+def probe_accuracy(codes, labels, *, test):
+    """How well a small network reads labels out of codes: the share of test samples right, [0, 1].
+
+    codes: float (N, L); labels: int64 (N,); test: (codes, labels) of other samples, whose labels
+    need not all occur in the samples to fit. The network has one hidden layer of 128 ReLUs
+    (scikit-learn's MLPClassifier: Adam, at most 100 epochs) and sees codes standardised by the
+    samples to fit; an axis that is constant there is left at 0. A tenth of the samples to fit
+    decides when it stops. It reads non-linear codes that `explicitness` cannot, and a low value
+    bounds no information: another network might read more. The same codes give the same number.
+
+    Raises ValueError or TypeError, naming the value, for other shapes or dtypes, fewer than 11
+    samples to fit, a label that occurs once of only two, and NaN or infinity.
+    """
+    from sklearn.neural_network import MLPClassifier
+
+    fit_x, test_x, fit_y, test_y = _probe_samples("labels", 1, codes, labels, test)
+    for tensor in (fit_y, test_y):
+        if tensor.is_floating_point() or tensor.is_complex():
+            raise TypeError(f"labels are {tensor.dtype}, expected integers")
+    present, counts = fit_y.unique(return_counts=True)
+    if len(present) == 2 and counts.min() < 2:
+        raise ValueError(
+            f"label {present[counts.argmin()].item()} occurs once in the samples to fit, and the "
+            "network needs one to fit and one to stop; take more samples"
+        )
+    predicted = _fit_network(MLPClassifier, fit_x, fit_y).predict(test_x.numpy())
+    return float((predicted == test_y.numpy()).mean())
+
+
+def probe_r2(codes, targets, *, test):
+    """How well a small network reads numbers out of codes: R² on test samples, at most 1.
+
+    codes: float (N, L); targets: float (N, T); test: (codes, targets) of other samples. R² is
+    1 - squared error / squared deviation from the mean of the test samples, averaged over the
+    targets: 0 at chance, and below where the network is worse than the mean. Network as in
+    `probe_accuracy` (MLPRegressor), one for all targets, which it sees standardised, so that their
+    units do not matter.
+
+    Errors: as in `probe_accuracy`, and ValueError for a target that is constant in either samples.
+    """
+    from sklearn.neural_network import MLPRegressor
+
+    fit_x, test_x, fit_y, test_y = _probe_samples("targets", 2, codes, targets, test)
+    fit_y, test_y = fit_y.double(), test_y.double()
+    for name, tensor in (("to fit", fit_y), ("to test", test_y)):
+        _refuse_nonfinite("targets", tensor)
+        if len(still := (tensor == tensor[0]).all(0).nonzero().flatten()):
+            raise ValueError(
+                f"target {still[0].item()} is constant in the samples {name}, so it has no R²; "
+                "leave its column out"
+            )
+    fit_y, test_y = _standardised_by(fit_y, fit_y), _standardised_by(fit_y, test_y)
+    # One target as (N,): scikit-learn warns of a column.
+    model = _fit_network(MLPRegressor, fit_x, fit_y.squeeze(1))
+    predicted = torch.as_tensor(model.predict(test_x.numpy())).reshape(test_y.shape)
+    error = (predicted - test_y).square().sum(0)
+    return float((1 - error / (test_y - test_y.mean(0)).square().sum(0)).mean())
+
+
+def _probe_samples(name, axes, codes, wanted, test):
+    """Standardised codes to fit and to test, float64, and what to read out of each; on the CPU."""
+    samples = []
+    for z, y in ((codes, wanted), test):
+        z, y = (torch.as_tensor(tensor).detach().cpu() for tensor in (z, y))
+        for own, tensor, expected in (("codes", z, 2), (name, y, axes)):
+            if tensor.ndim != expected or 0 in tensor.shape:
+                raise ValueError(
+                    f"{own} of shape {tuple(tensor.shape)}, expected "
+                    f"{('(N,)', '(N, columns)')[expected - 1]}, none of 0"
+                )
+        if len(z) != len(y):
+            raise ValueError(f"{len(z)} codes for {len(y)} {name}")
+        _refuse_nonfinite("codes", z)
+        samples.append((z.double(), y))
+    (fit_x, fit_y), (test_x, test_y) = samples
+    for own, a, b in (("codes", fit_x, test_x), (name, fit_y, test_y)):
+        if a.shape[1:] != b.shape[1:]:
+            raise ValueError(f"{own} to test have {b.shape[1]} columns, those to fit {a.shape[1]}")
+    if len(fit_x) < 11:
+        raise ValueError(
+            f"{len(fit_x)} samples to fit; a tenth of them decides when the network stops, so give "
+            "at least 11"
+        )
+    return _standardised_by(fit_x, fit_x), _standardised_by(fit_x, test_x), fit_y, test_y
+
+
+def _refuse_nonfinite(name, values):
+    if len(wrong := (~torch.isfinite(values)).nonzero()):
+        row, axis = wrong[0].tolist()
+        raise ValueError(
+            f"{name}[{row}, {axis}] is {values[row, axis].item()}; {name} must be finite"
+        )
+
+
+def _standardised_by(reference, values):
+    """Values in units of the reference's mean and deviation; axes that are constant there, 0."""
+    varies = reference.amax(0) > reference.amin(0)
+    spread = torch.where(varies, reference.std(0, correction=0), 1)
+    return torch.where(varies, (values - reference.mean(0)) / spread, 0)
+
+
+def _fit_network(kind, codes, wanted):
+    from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import threadpool_limits
+
+    model = kind(hidden_layer_sizes=(128,), early_stopping=True, random_state=0, max_iter=100)
+    with warnings.catch_warnings(), threadpool_limits(1):  # fits this small are slower with more
+        warnings.simplefilter("ignore", ConvergenceWarning)  # 100 epochs are part of the number
+        return model.fit(codes.numpy(), wanted.numpy())
