@@ -43,7 +43,7 @@ def smoke_copy(source, folder):
 def lab(tmp_path_factory):
     """The address of a JupyterLab that serves smoke copies and an unsolved assignment."""
     folder = tmp_path_factory.mktemp("lab")
-    for name in ("01_vae", "03_measuring_disentanglement"):
+    for name in ("01_vae", "03_measuring_disentanglement", "04_label_relevant_vae"):
         smoke_copy(sources.notebook_path(name), folder)
     (released,) = classroom.release(["00_start_here"], tmp_path_factory.mktemp("course"))
     smoke_copy(released, folder)
@@ -177,6 +177,26 @@ def test_the_metrics_follow_their_slider(browser, lab):
     for _ in range(4):
         page.keyboard.press("ArrowRight")
     wait_until(page, lambda: picture.screenshot() != before, "the figure did not follow")
+    assert outputs(page, "stderr") == 0
+    page.close()
+
+
+def test_codes_are_swapped_and_classes_sampled(browser, lab):
+    page = run_all(browser, lab, "04_label_relevant_vae")
+    swap, sampler = (page.locator(".dvae-picture").nth(k) for k in range(2))
+    sampler.wait_for(timeout=180 * SECONDS)
+    for name in ("z_s from A to B", "z_u from A to B", "image A"):
+        swap.scroll_into_view_if_needed()
+        before = swap.screenshot()
+        slider = page.locator(".widget-slider", has_text=name)
+        slider.locator(".noUi-handle").focus()
+        for _ in range(8):
+            page.keyboard.press("ArrowRight")
+        wait_until(page, lambda: swap.screenshot() != before, f"{name} changed nothing")  # noqa: B023
+    sampler.scroll_into_view_if_needed()
+    before = sampler.screenshot()
+    page.get_by_role("button", name="draw again").click()
+    wait_until(page, lambda: sampler.screenshot() != before, "no new samples were drawn")
     assert outputs(page, "stderr") == 0
     page.close()
 
