@@ -777,4 +777,4 @@ def test_small_faces_are_pooled_and_split(taught):
 
 @pytest.mark.parametrize(("exercise", "answer"), REJECTED)
 def test_rarer_mistakes_are_rejected(exercise, answer):
-    assert_rejected(NOTEBOOK, exercise, "", answer)
+    assert_rejected(NOTEBOOK, exercise, None, answer)
