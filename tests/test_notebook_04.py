@@ -567,6 +567,23 @@ def test_variance_within_leaves_out_what_lies_between(taught):
     assert taught.variance_within(torch.eye(3)[labels], torch.as_tensor(labels)) == 0
 
 
+def test_sets_are_loaded_by_name_and_split(taught, images, monkeypatch):
+    train, test = taught.load_set("coloured digits")
+    assert (len(train), len(test)) == (4000, 1000)
+    assert test.factor_names[0] == "digit"
+    assert torch.equal(test.factors[:, 0], images.factors[:, 0])
+    with pytest.raises(ValueError, match="no set 'cifar'.*'coloured digits' or 'cifar10'"):
+        taught.load_set("cifar")
+    asked = []
+    monkeypatch.setattr(data, "load", lambda name, **options: asked.append((name, options)))
+    taught.load_set("cifar10", "folder")
+    device = taught.run.device
+    assert asked == [
+        ("cifar10", {"split": split, "device": device, "path": "folder"})
+        for split in ("train", "test")
+    ]
+
+
 def test_recolouring_changes_the_colours_alone(taught, images):
     few = images.subset(range(100))
     many = taught.recolour(few, 4, 1)
