@@ -187,3 +187,27 @@ def intervals(sweep, names, live=None, labels=None, unit="", alt=None):
     if sweep.out_of_date:
         figure.suptitle("stored runs are out of date", color="C3", fontsize=9)
     return figure
+
+
+def seed_panel(axes, sweep, names, labels, live):
+    """Stored values of several recorded rows in one panel, a column each.
+
+    Grey dots are the seeds of `sweep` (a results.Sweep), the square is their mean with its 95 %
+    interval, where there are two or more; the diamond is this run's value.
+    names: recorded rows. labels: what the columns are called. live: this run's values by name.
+    """
+    from .results import interval
+
+    for k, name in enumerate(names):
+        values = sweep.values(name)
+        axes.plot([k] * len(values), values, "o", color="0.6", markersize=4)
+        if len(values) > 1:
+            mean = interval(values)
+            spread = [[mean.mean - mean.low], [mean.high - mean.mean]]
+            axes.errorbar(k + 0.15, mean.mean, spread, fmt="s", color="C0", capsize=4, markersize=4)
+        axes.plot(k + 0.3, live[name], "D", color="C1", markersize=5)
+    axes.set_xticks([k + 0.15 for k in range(len(names))], labels, rotation=40, ha="right")
+    if sweep.out_of_date:
+        axes.annotate(
+            "stored runs are out of date", (0.02, 0.02), xycoords="axes fraction", color="C3"
+        )

@@ -128,15 +128,17 @@ def live_figure(draw, **ranges):
     """Sliders beside a figure that is drawn anew when one moves.
 
     draw: a function of the sliders' values, by name, to a Matplotlib figure. ranges: for each
-    slider (low, high, step); it begins at low. Raises ValueError for an empty range.
+    slider (low, high, step); it begins at low. A range of integers gives integers. Raises
+    ValueError for an empty range.
     """
     for name, (low, high, step) in ranges.items():
         if not (low < high and step > 0):
             raise ValueError(f"{name} from {low} to {high} in steps of {step}: an empty range")
-    sliders = {
-        name: _slider(ipywidgets.FloatSlider, name, min=low, max=high, step=step, value=low)
-        for name, (low, high, step) in ranges.items()
-    }
+    sliders = {}
+    for name, (low, high, step) in ranges.items():
+        whole = all(isinstance(number, int) for number in (low, high, step))
+        kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
+        sliders[name] = _slider(kind, name, min=low, max=high, step=step, value=low)
 
     def make():
         return draw(**{name: slider.value for name, slider in sliders.items()})

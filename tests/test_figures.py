@@ -123,7 +123,9 @@ def test_loss_curves_carry_their_last_value_and_skip_gaps():
     assert low < 1.5 < high
 
 
-def test_intervals_show_every_seed_and_name_the_mean(checkout):
+@pytest.fixture
+def three_seeds(checkout):
+    """A sweep of three seeds with code that has changed since."""
     checkout.write("demo")
     runs = [
         {
@@ -135,9 +137,27 @@ def test_intervals_show_every_seed_and_name_the_mean(checkout):
         }
         for seed, value in enumerate([0.1, 0.2, 0.3])
     ]
-    figure = figures.intervals(Sweep("demo", runs), ["mig"], live={"mig": 0.25})
+    return Sweep("demo", runs)
+
+
+def test_intervals_show_every_seed_and_name_the_mean(three_seeds):
+    figure = figures.intervals(three_seeds, ["mig"], live={"mig": 0.25})
     assert figure.alt.startswith("mig: 0.2 [")
     assert figure.axes[0].lines[0].get_ydata().tolist() == [0.1, 0.2, 0.3]
     assert figure.get_suptitle() == "stored runs are out of date"
     with pytest.raises(ValueError, match="no stored values of sap; .* dvae sweep demo --seeds 0-4"):
-        figures.intervals(Sweep("demo", runs), ["sap"])
+        figures.intervals(three_seeds, ["sap"])
+
+
+def test_a_seed_panel_shows_seeds_mean_interval_and_this_run(three_seeds):
+    _, axes = figures.subplots(alt="a panel")
+    figures.seed_panel(axes, three_seeds, ["mig"], ["VAE"], {"mig": 0.25})
+    dots, *_, run = axes.lines
+    assert dots.get_ydata().tolist() == [0.1, 0.2, 0.3]
+    assert run.get_ydata().tolist() == [0.25]
+    (bar,) = axes.containers
+    (low, high) = bar[2][0].get_segments()[0][:, 1]
+    half = 4.302653 * 0.1 / 3**0.5  # Student's t with 2 degrees of freedom
+    assert (low, high) == pytest.approx((0.2 - half, 0.2 + half))
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["VAE"]
+    assert [note.get_text() for note in axes.texts] == ["stored runs are out of date"]

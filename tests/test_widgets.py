@@ -145,6 +145,7 @@ def test_a_live_figure_is_drawn_for_the_values_of_its_sliders():
     widget._repr_mimebundle_()
     widget.sliders[0].value = 45
     assert drawn == [(0, 0.5), (45, 0.5)]
+    assert [type(value) for value in drawn[-1]] == [int, float]
     assert bytes(widget.picture.value[:4]) == b"\x89PNG"
     with pytest.raises(ValueError, match="angle from 3 to 3 in steps of 1: an empty range"):
         widgets.live_figure(draw, angle=(3, 3, 1))
