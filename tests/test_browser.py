@@ -18,6 +18,14 @@ from dvae_lib import classroom, sources
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 SECONDS = 1000  # Playwright counts in milliseconds
 
+WITH_WIDGETS = (
+    "01_vae",
+    "03_measuring_disentanglement",
+    "04_label_relevant_vae",
+    "07_latent_quantization",
+    "08_quantized_infogan",
+)
+
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(
@@ -43,7 +51,7 @@ def smoke_copy(source, folder):
 def lab(tmp_path_factory):
     """The address of a JupyterLab that serves smoke copies and an unsolved assignment."""
     folder = tmp_path_factory.mktemp("lab")
-    for name in ("01_vae", "03_measuring_disentanglement", "04_label_relevant_vae"):
+    for name in WITH_WIDGETS:
         smoke_copy(sources.notebook_path(name), folder)
     (released,) = classroom.release(["00_start_here"], tmp_path_factory.mktemp("course"))
     smoke_copy(released, folder)
@@ -197,6 +205,25 @@ def test_codes_are_swapped_and_classes_sampled(browser, lab):
     before = sampler.screenshot()
     page.get_by_role("button", name="draw again").click()
     wait_until(page, lambda: sampler.screenshot() != before, "no new samples were drawn")
+    assert outputs(page, "stderr") == 0
+    page.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "slider"), [("07_latent_quantization", "value"), ("08_quantized_infogan", "z0")]
+)
+def test_a_dial_of_a_quantized_code_changes_the_picture(browser, lab, name, slider):
+    page = run_all(browser, lab, name)
+    picture = page.locator(".dvae-picture").first
+    picture.wait_for(timeout=180 * SECONDS)
+    picture.scroll_into_view_if_needed()
+    before = picture.screenshot()
+    control = page.locator(".widget-slider", has_text=slider)
+    control.locator(".noUi-handle").focus()
+    for _ in range(9):
+        page.keyboard.press("ArrowRight")
+    wait_until(page, lambda: picture.screenshot() != before, f"{slider} changed nothing")
+    assert control.locator(".widget-readout").inner_text() == "9"
     assert outputs(page, "stderr") == 0
     page.close()
 
