@@ -288,16 +288,21 @@ def test_the_quantized_code_is_read_straight_through(taught, size):
 
 
 @pytest.mark.parametrize("n_axes", [3, 6])
-def test_the_information_term_is_a_gaussian_reader(taught, size, n_axes):
+def test_the_misfit_is_that_of_a_gaussian_reader(taught, size, n_axes):
     gan = taught.InfoGAN(size, n_axes, -0.5, 0.5)
     z, raw = torch.randn(2, 20, n_axes, generator=rng())
     sigma = (n_axes / 400) ** 0.5
     log_q = Normal(raw, sigma).log_prob(z).sum(1)
-    terms = torch.stack([taught.information_term(gan, z[[k]], raw[[k]], 200.0) for k in range(20)])
+    terms = torch.stack([taught.code_loss(gan, z[[k]], raw[[k]], 200.0) for k in range(20)])
     constant = n_axes / 2 * math.log(2 * math.pi * sigma**2)
     assert torch.allclose(terms + constant, -log_q, rtol=1e-5, atol=1e-3)
-    whole = taught.information_term(gan, z, raw, 200.0)
+    pair = [z.requires_grad_(), raw.requires_grad_()]
+    whole = taught.code_loss(gan, *pair, 200.0)
     assert whole.item() == pytest.approx(terms.mean().item(), rel=1e-5)
+    # It pulls at what is drawn, and so at the values of a codebook, as much as at the reading.
+    to_z, to_raw = torch.autograd.grad(whole, pair)
+    assert torch.allclose(to_z, (z - raw) / (20 * sigma**2), rtol=1e-4)
+    assert torch.equal(to_raw, -to_z)
 
 
 # --- two players ---------------------------------------------------------------------------------
@@ -310,7 +315,7 @@ def test_the_losses_are_the_sums_of_their_parts(taught, gan, rooms):
     torch.manual_seed(3)
     z = gan.draw(16)
     (d_fake, raw), (d_real, _) = gan.critic(gan.generate(z)), gan.critic(batch.images)
-    term = taught.information_term(gan, z, raw, 200.0).item()
+    term = taught.code_loss(gan, z, raw, 200.0).item()
     W, penalty = d_real.mean().item() - d_fake.mean().item(), critics["penalty"].item()
     assert critics["W"].item() == pytest.approx(W, abs=1e-5)
     assert critics["loss"].item() == pytest.approx(10 * penalty - W + term, rel=1e-5)
@@ -431,7 +436,7 @@ def test_nats_are_those_of_each_axis(taught, ten_values):
 def test_codes_and_psnr_of_a_set(taught, gan, rooms):
     """600 images: more than are read at once."""
     many = rooms.subset(torch.arange(600) % 40)
-    decoded, measured, psnr = taught.read_images(gan, many)
+    decoded, measured, cells, psnr = taught.read_images(gan, many)
     with torch.no_grad():
         x = many.floats(torch.arange(600))
         raw = gan.critic(x)[1]
@@ -439,9 +444,12 @@ def test_codes_and_psnr_of_a_set(taught, gan, rooms):
             book = gan.decoder.codebook.numpy()
             index = np.abs(raw.numpy()[:, :, None] - book).argmin(2)
             assert np.array_equal(measured, index)
+            assert np.array_equal(cells, index)
             assert np.allclose(decoded, book[range(3), index])
         else:
             assert torch.allclose(measured, raw, atol=1e-6)
+            edges = np.linspace(-0.5, 0.5, 11)[1:-1]
+            assert np.array_equal(cells, np.digitize(measured, edges))
             assert torch.allclose(decoded, raw, atol=1e-6)
         errors = (x - gan.generate(decoded)).double().numpy().reshape(600, -1)
         assert torch.allclose(taught.Read(gan)(x[:50]), decoded[:50], atol=1e-6)
@@ -458,7 +466,7 @@ def test_psnr_of_known_errors(taught, gan, rooms):
         offset[:, : 768 // share] = 0.1
         shown = rooms.floats(torch.arange(40)) + offset.view(40, 3, 16, 16)
         gan.generate = lambda z, shown=shown: shown
-        assert taught.read_images(gan, rooms)[2] == pytest.approx(expected, abs=1e-3)
+        assert taught.read_images(gan, rooms)[3] == pytest.approx(expected, abs=1e-3)
 
 
 def test_distance_of_generated_images_to_a_set(taught, gan, rooms):
