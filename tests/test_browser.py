@@ -189,18 +189,24 @@ def test_the_metrics_follow_their_slider(browser, lab):
     page.close()
 
 
+def assert_moves(page, picture, name, steps):
+    """Move the slider called `name`, by keyboard; the picture must change. Returns its readout."""
+    picture.scroll_into_view_if_needed()
+    before = picture.screenshot()
+    slider = page.locator(".widget-slider", has_text=name)
+    slider.locator(".noUi-handle").focus()
+    for _ in range(steps):
+        page.keyboard.press("ArrowRight")
+    wait_until(page, lambda: picture.screenshot() != before, f"{name} changed nothing")
+    return slider.locator(".widget-readout").inner_text()
+
+
 def test_codes_are_swapped_and_classes_sampled(browser, lab):
     page = run_all(browser, lab, "04_label_relevant_vae")
     swap, sampler = (page.locator(".dvae-picture").nth(k) for k in range(2))
     sampler.wait_for(timeout=180 * SECONDS)
     for name in ("z_s from A to B", "z_u from A to B", "image A"):
-        swap.scroll_into_view_if_needed()
-        before = swap.screenshot()
-        slider = page.locator(".widget-slider", has_text=name)
-        slider.locator(".noUi-handle").focus()
-        for _ in range(8):
-            page.keyboard.press("ArrowRight")
-        wait_until(page, lambda: swap.screenshot() != before, f"{name} changed nothing")  # noqa: B023
+        assert_moves(page, swap, name, 8)
     sampler.scroll_into_view_if_needed()
     before = sampler.screenshot()
     page.get_by_role("button", name="draw again").click()
@@ -216,14 +222,8 @@ def test_a_dial_of_a_quantized_code_changes_the_picture(browser, lab, name, slid
     page = run_all(browser, lab, name)
     picture = page.locator(".dvae-picture").first
     picture.wait_for(timeout=180 * SECONDS)
-    picture.scroll_into_view_if_needed()
-    before = picture.screenshot()
-    control = page.locator(".widget-slider", has_text=slider)
-    control.locator(".noUi-handle").focus()
-    for _ in range(9):
-        page.keyboard.press("ArrowRight")
-    wait_until(page, lambda: picture.screenshot() != before, f"{slider} changed nothing")
-    assert control.locator(".widget-readout").inner_text() == "9"
+    readout = assert_moves(page, picture, slider, 9)
+    assert readout == "9"
     assert outputs(page, "stderr") == 0
     page.close()
 
