@@ -136,9 +136,13 @@ def live_figure(draw, **ranges):
             raise ValueError(f"{name} from {low} to {high} in steps of {step}: an empty range")
     sliders = {}
     for name, (low, high, step) in ranges.items():
-        whole = all(isinstance(number, int) for number in (low, high, step))
-        kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
-        sliders[name] = _slider(kind, name, min=low, max=high, step=step, value=low)
+        options = {"min": low, "max": high, "step": step, "value": low}
+        if all(isinstance(number, int) for number in (low, high, step)):
+            sliders[name] = _slider(ipywidgets.IntSlider, name, **options)
+        else:  # with digits enough to tell each step from the next
+            digits = max(2, math.ceil(-math.log10(step)))
+            options["readout_format"] = f".{digits}f"
+            sliders[name] = _slider(ipywidgets.FloatSlider, name, **options)
 
     def make():
         return draw(**{name: slider.value for name, slider in sliders.items()})

@@ -24,6 +24,7 @@ WITH_WIDGETS = (
     "04_label_relevant_vae",
     "07_latent_quantization",
     "08_quantized_infogan",
+    "09_ard_vae",
 )
 
 pytestmark = [
@@ -216,14 +217,19 @@ def test_codes_are_swapped_and_classes_sampled(browser, lab):
 
 
 @pytest.mark.parametrize(
-    ("name", "slider"), [("07_latent_quantization", "value"), ("08_quantized_infogan", "z0")]
+    ("name", "slider", "after"),
+    [
+        ("07_latent_quantization", "value", "9"),
+        ("08_quantized_infogan", "z0", "9"),
+        ("09_ard_vae", "share", "0.909"),
+    ],
 )
-def test_a_dial_of_a_quantized_code_changes_the_picture(browser, lab, name, slider):
+def test_nine_steps_of_a_slider_change_the_picture(browser, lab, name, slider, after):
     page = run_all(browser, lab, name)
     picture = page.locator(".dvae-picture").first
     picture.wait_for(timeout=180 * SECONDS)
     readout = assert_moves(page, picture, slider, 9)
-    assert readout == "9"
+    assert readout == after
     assert outputs(page, "stderr") == 0
     page.close()
 

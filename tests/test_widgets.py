@@ -147,6 +147,8 @@ def test_a_live_figure_is_drawn_for_the_values_of_its_sliders():
     assert drawn == [(0, 0.5), (45, 0.5)]
     assert [type(value) for value in drawn[-1]] == [int, float]
     assert bytes(widget.picture.value[:4]) == b"\x89PNG"
+    fine = widgets.live_figure(draw, angle=(0, 90, 5), noise=(0.9, 0.999, 0.001)).sliders[1]
+    assert [s.readout_format for s in (widget.sliders[1], fine)] == [".2f", ".3f"]
     with pytest.raises(ValueError, match="angle from 3 to 3 in steps of 1: an empty range"):
         widgets.live_figure(draw, angle=(3, 3, 1))
 
