@@ -173,6 +173,13 @@ def test_an_epoch_has_each_image_at_most_once(taught, n, n_prior, size):
     assert len(set(priors)) == 3 or n_prior == 1
 
 
+@pytest.mark.parametrize(("n", "n_prior", "size"), [(10, 0, 5), (10, 6, 5), (10, 10, 1)])
+def test_a_split_without_a_prior_slice_or_a_batch_is_refused(taught, n, n_prior, size):
+    with pytest.raises(ValueError, match=f"n_prior={n_prior}, .* 1 image or more, and leave a bat"):
+        taught.EpochSplit(n, n_prior, size, 0)
+    taught.EpochSplit(10, 9, 1, 0)[0]  # the smallest rest
+
+
 def test_batches_are_a_function_of_the_step_and_the_seed(taught):
     def batch(step, seed=0):
         taught.slices.cache_clear()
