@@ -2,6 +2,8 @@
 
 import argparse
 import ast
+import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,9 +15,12 @@ from .results import TIERS
 def main(arguments=None):
     """Parse the command line, act, and return the exit status: 0 if all went well."""
     options = _parser().parse_args(arguments)
+    # Kernels inherit it. OpenMP's threads wait by spinning, which on a machine with other work
+    # takes the cores from the very threads that they wait for.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         return options.act(options)
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
         print(f"dvae: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -59,9 +64,18 @@ def _parser():
         command.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
         command.add_argument("--workers", type=int, default=1, help="notebooks at a time")
 
-    store = commands.add_parser("store", help="execute at tier classroom and store in place")
+    store = commands.add_parser(
+        "store",
+        help="execute at tier classroom and store in place; at tier long or paper, store the "
+        "numbers and the trained weights",
+    )
     store.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="default: all of them")
+    store.add_argument("--tier", default="classroom", choices=("classroom", "long", "paper"))
+    store.add_argument("--workers", type=int, default=1, help="notebooks at a time")
     store.set_defaults(act=_store)
+
+    lab = commands.add_parser("lab", help="open the notebooks in JupyterLab")
+    lab.set_defaults(act=_lab)
 
     release = commands.add_parser("release", help="build an nbgrader course from notebooks")
     release.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="default: all of them")
@@ -96,16 +110,27 @@ def _sweep(options):
         if not equals or not values:
             raise ValueError(f"-p {text}: write name=value1,value2")
         settings[name] = [_value(value) for value in values.split(",")]
-    outcomes, path = execution.sweep(
+    outcomes, path, left_out = execution.sweep(
         options.notebook, options.seeds, settings, options.tier, options.device, options.workers
     )
     status = _report(outcomes)
     print(f"{len(outcomes)} runs executed; results gathered in {path}")
+    for run in left_out:
+        print(f"left out, since its code gives other numbers: seed {run['seed']} {run['settings']}")
     return status
 
 
 def _store(options):
-    return _report([execution.store(name) for name in _names(options.notebooks)])
+    names = _names(options.notebooks)
+    if options.tier == "classroom":
+        return _report(execution.store(names, options.workers))
+    return _report([execution.store_long(name, options.tier) for name in names])
+
+
+def _lab(options):
+    folder = sources.notebooks_folder()
+    first = min(path.name for path in folder.glob("*.ipynb"))
+    return subprocess.call([sys.executable, "-m", "jupyterlab", first], cwd=folder)
 
 
 def _release(options):
@@ -157,12 +182,7 @@ def _report(outcomes):
     """Print a table of outcomes and the reasons behind the bad ones; 1 if there are any."""
     rows = [("notebook", "tier", "seconds", "claims")]
     for outcome in outcomes:
-        claims = [row for row in outcome.rows if row.held is not None]
-        held = sum(row.held for row in claims)
-        state = f"{held} of {len(claims)} held" if claims else "none"
-        if claims and outcome.job.tier not in execution.ASSERTING_TIERS:
-            state += " (not asserted)"
-        state = "RAISED" if outcome.error else state
+        state = "RAISED" if outcome.error else _claims(outcome)
         rows.append((outcome.job.label, outcome.job.tier, f"{outcome.seconds:.1f}", state))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
@@ -170,9 +190,21 @@ def _report(outcomes):
     for outcome in outcomes:
         if outcome.error:
             print(f"\n{outcome.job.label} raised: {outcome.error}\n  see {outcome.job.folder}")
-        for row in outcome.failed_claims:
+        for row in outcome.refuted:
             print(f"\n{outcome.job.label}: claim failed: {row.name} = {row.value:.4g}, {row.bound}")
     return 0 if all(outcome.good for outcome in outcomes) else 1
+
+
+def _claims(outcome):
+    """How many claims of an outcome have which verdict, in words."""
+    claims = [row for row in outcome.rows if row.is_claim]
+    if not claims:
+        return "none"
+    if outcome.job.tier not in execution.ASSERTING_TIERS:
+        return f"{sum(row.held for row in claims)} of {len(claims)} held (not asserted)"
+    found = list(outcome.verdicts.values())
+    words = f"{found.count('held')} of {len(claims)} held"
+    return words + (f", {n} undecided" if (n := found.count("undecided")) else "")
 
 
 if __name__ == "__main__":

@@ -6,16 +6,19 @@ import itertools
 import logging
 import multiprocessing
 import os
+import shutil
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
-from . import files, sources
+from . import files, models, sources
+from .evidence import Sweep
 from .results import ASSERTING_TIERS, TIERS, Row
 
-MAX_STORED_BYTES = 1_500_000
+MAX_STORED_BYTES = 700_000
+PROVENANCE = ("tier", "seed", "device", "seconds", "processor", "threads", "versions", "commit")
 
 
 @dataclass(frozen=True)
@@ -56,15 +59,24 @@ class Outcome:
     error: str = ""
 
     @property
-    def failed_claims(self):
-        """Rows whose claim fails, at a tier that asserts claims."""
+    def verdicts(self):
+        """{name: verdict} of the claims, none at tier smoke; see Row.verdict."""
         if self.job.tier not in ASSERTING_TIERS:
-            return []
-        return [row for row in self.rows if row.held is False]
+            return {}
+        sweep = Sweep.read(self.job.notebook)
+        # Seeds of other settings, or of other code, tell nothing of this run.
+        seeds = {} if self.job.settings or sweep.out_of_date else sweep.seeds(self.job.tier)
+        claims = [row for row in self.rows if row.is_claim]
+        return {row.name: row.verdict(seeds.get(row.name, ())) for row in claims}
+
+    @property
+    def refuted(self):
+        """Rows whose claim is refuted, by its stored seeds or, of one without them, by this run."""
+        return [row for row in self.rows if self.verdicts.get(row.name) == "refuted"]
 
     @property
     def good(self):
-        return not self.error and not self.failed_claims
+        return not self.error and not self.refuted
 
 
 def check(jobs):
@@ -83,11 +95,13 @@ def check(jobs):
                 )
 
 
-def run_all(jobs, workers=1):
-    """Execute jobs, `workers` at a time, with a progress bar over jobs and one over cells each."""
+def run_all(jobs, workers=1, threads=None):
+    """Execute jobs, `workers` at a time, with a progress bar over jobs and one over cells each.
+
+    threads: of each kernel, by default its share of the cores.
+    """
     check(jobs)
-    cores = os.cpu_count() or 1
-    threads = max(1, cores // workers)
+    threads = threads or max(1, (os.cpu_count() or 1) // workers)
     slots = multiprocessing.get_context("spawn")
     outcomes = []
     with (
@@ -114,7 +128,7 @@ def execute(job, bar_position=0):
     parameters = {"tier": job.tier, "seed": job.seed, "device": job.device} | dict(job.settings)
     output = job.folder / f"{job.notebook}.ipynb"
     output.parent.mkdir(parents=True, exist_ok=True)
-    digest, commit = sources.code_digest(job.notebook), sources.commit()
+    commit = sources.commit()
     started, clock = time.time(), time.perf_counter()
     error = ""
     with _environment(DVAE_RUNS=str(job.runs)):
@@ -140,7 +154,6 @@ def execute(job, bar_position=0):
         record |= {
             "settings": dict(job.settings),
             "seconds": round(seconds, 1),
-            "code": digest,
             "commit": commit,
             "complete": True,
         }
@@ -168,9 +181,13 @@ def _environment(**values):
 def sweep(notebook, seeds, settings=None, tier="classroom", device="auto", workers=1):
     """Execute a notebook once a seed and setting, and gather the rows into notebooks/results/.
 
-    settings: a dict from a parameter to its values; every combination is run. Runs that are
-    finished, with the present code, are not run again; failed ones are reported and kept out.
-    Returns (outcomes of what was executed, path of the gathered results).
+    settings: a dict from a parameter to its values; every combination is run. Each kernel has one
+    thread, so that a number does not depend on how many ran at a time. Runs that are finished,
+    with the present code, are not run again; failed ones are reported and kept out. Stored runs
+    whose code gives other numbers are left out.
+
+    Returns (outcomes of what was executed, path of the gathered results, keys of runs left out).
+    Raises ValueError where notebooks/ or dvae_lib/ has uncommitted changes.
     """
     grid = itertools.product(*([(n, v) for v in values] for n, values in (settings or {}).items()))
     jobs = [
@@ -178,31 +195,49 @@ def sweep(notebook, seeds, settings=None, tier="classroom", device="auto", worke
         for setting in grid
         for seed in seeds
     ]
+    commit = sources.clean_commit()
     check(jobs)
-    digest = sources.code_digest(notebook)
-    outcomes = run_all([job for job in jobs if finished(job, digest) is None], workers)
-    path = sources.results_path(jobs[0].notebook)
-    stored = files.read_json(path)["runs"] if path.exists() else []
-    runs = {_key(run): run for run in stored}
-    for job in jobs:
-        if record := finished(job, digest):
-            runs[_key(record)] = {k: v for k, v in record.items() if k != "complete"}
-    ordered = [runs[key] for key in sorted(runs)]
-    files.write_json(path, {"notebook": jobs[0].notebook, "runs": ordered})
-    return outcomes, path
+    witness = run_witness(jobs[0].notebook)
+    outcomes = run_all([job for job in jobs if finished(job, commit) is None], workers, threads=1)
+    records = [record for job in jobs if (record := finished(job, commit))]
+    left_out, path = _gather(jobs[0].notebook, tier, records, witness)
+    return outcomes, path, left_out
 
 
-def finished(job, digest):
-    """The record of a job that ran to its end with the code of `digest`; None without one."""
+def run_witness(notebook):
+    """The record of a smoke run with one thread, and `spread`: how far two threads move each row.
+
+    Raises RuntimeError if the notebook does not run.
+    """
+    records = []
+    for threads in (2, 1):  # the last of them stays in the runs folder
+        job = Job(notebook, "smoke", device="cpu")
+        (outcome,) = run_all([job], threads=threads)
+        if outcome.error:
+            raise RuntimeError(f"{notebook} at tier smoke raised {outcome.error}; see {job.folder}")
+        records.append(files.read_json(job.folder / "results.json"))
+    two, one = ({row["name"]: row["value"] for row in record["rows"]} for record in records)
+    return _stored_part(records[1]) | {"spread": {name: abs(one[name] - two[name]) for name in one}}
+
+
+def _gather(notebook, tier, records, witness):
+    """Put records into the stored sweep of a notebook: (keys of runs left out, path)."""
+    stored = Sweep.read(notebook)
+    left_out = stored.add(tier, [_stored_part(record) for record in records], witness)
+    return left_out, stored.write()
+
+
+def _stored_part(record):
+    return {name: value for name, value in record.items() if name != "complete"}
+
+
+def finished(job, commit):
+    """The record of a job that ran to its end with the code of `commit`; None without one."""
     path = job.folder / "results.json"
-    if not path.exists():
-        return None
-    record = files.read_json(path)
-    return record if record.get("complete") and record["code"] == digest else None
-
-
-def _key(run):
-    return (run["tier"], str(sorted(run["settings"].items())), run["seed"])
+    record = files.read_json(path) if path.exists() else {}
+    if record.get("complete") and sources.same_code(job.notebook, record["commit"], commit):
+        return record
+    return None
 
 
 # --- storing -----------------------------------------------------------------------------------
@@ -214,27 +249,58 @@ def source_digest(notebook):
     return hashlib.sha256("\0".join(cells).encode()).hexdigest()[:16]
 
 
-def store(notebook):
-    """Execute a notebook at tier classroom and store it in its place, cleaned of litter.
+def store(notebooks, workers=1):
+    """Execute notebooks at tier classroom and store each in its place, cleaned of litter.
 
-    Returns its Outcome. A notebook that raises is not stored, nor is one over 1.5 MB.
+    Each kernel has one thread, as in a sweep, so that the stored run is the sweep's of seed 0.
+    Returns the Outcomes. A notebook that raises is not stored, nor is one over MAX_STORED_BYTES.
+    Raises ValueError where notebooks/ or dvae_lib/ has uncommitted changes.
     """
+    sources.clean_commit()
+    jobs = [Job(sources.notebook_path(name).stem) for name in notebooks]
+    outcomes = run_all(jobs, workers, threads=1)
+    for outcome in outcomes:
+        outcome.error = outcome.error or _store_executed(outcome.job)
+    return outcomes
+
+
+def _store_executed(job):
+    """Put an executed notebook in the place of its source. Returns why not, or ""."""
     import nbformat
 
-    path = sources.notebook_path(notebook)
-    before = source_digest(nbformat.read(path, as_version=4))
-    outcome = run_all([Job(path.stem)])[0]
-    if outcome.error:
-        return outcome
-    executed = nbformat.read(outcome.job.folder / path.name, as_version=4)
+    path = sources.notebook_path(job.notebook)
+    executed = nbformat.read(job.folder / path.name, as_version=4)
     clean(executed)
-    executed.metadata["dvae"] = {"executed_code": before, "tier": "classroom"}
+    if source_digest(executed) != source_digest(nbformat.read(path, as_version=4)):
+        return f"{path} was edited while it ran, and is left as it is; commit it and store again"
+    record = files.read_json(job.folder / "results.json")
+    about = {name: record[name] for name in PROVENANCE}
+    executed.metadata["dvae"] = {"executed_code": source_digest(executed), **about}
     text = nbformat.writes(executed)
     if len(text.encode()) > MAX_STORED_BYTES:
-        outcome.error = f"{len(text.encode()):,} bytes; the limit is {MAX_STORED_BYTES:,}"
-        return outcome
+        return f"{len(text.encode()):,} bytes; the limit is {MAX_STORED_BYTES:,}"
     with files.atomic(path) as temporary:
         temporary.write_text(text + "\n")
+    return ""
+
+
+def store_long(notebook, tier="long", device="auto"):
+    """Execute a notebook at tier long or paper; store its rows and the weights that it kept.
+
+    The rows go into notebooks/results/, the weights into notebooks/models/; the notebook itself
+    stays as it is. Returns the Outcome; nothing is stored of a run that raises. Raises ValueError
+    where notebooks/ or dvae_lib/ has uncommitted changes, or for weights above models.MAX_BYTES.
+    """
+    commit = sources.clean_commit()
+    job = Job(sources.notebook_path(notebook).stem, tier, device=device)
+    check([job])
+    witness = run_witness(job.notebook)
+    shutil.rmtree(job.folder / "models", ignore_errors=True)  # of an earlier run
+    (outcome,) = run_all([job])
+    if not outcome.error:
+        record = files.read_json(job.folder / "results.json")
+        models.gather(job.notebook, job.folder / "models", commit, record["processor"])
+        _gather(job.notebook, tier, [record], witness)
     return outcome
 
 

@@ -159,7 +159,7 @@ def score_matrix(score, factor_names=(), alt=None):
 def intervals(sweep, names, live=None, labels=None, unit="", alt=None):
     """Stored values over seeds, their mean and 95 % interval, and beside them the live run's.
 
-    sweep: a results.Sweep. names: recorded rows. live: a dict of this run's values.
+    sweep: a evidence.Sweep. names: recorded rows. live: a dict of this run's values.
     """
     from .results import interval
 
@@ -192,7 +192,7 @@ def intervals(sweep, names, live=None, labels=None, unit="", alt=None):
 def seed_panel(axes, sweep, names, labels, live):
     """Stored values of several recorded rows in one panel, a column each.
 
-    Grey dots are the seeds of `sweep` (a results.Sweep), the square is their mean with its 95 %
+    Grey dots are the seeds of `sweep` (a evidence.Sweep), the square is their mean with its 95 %
     interval, where there are two or more; the diamond is this run's value.
     names: recorded rows. labels: what the columns are called. live: this run's values by name.
     """

@@ -14,31 +14,30 @@ CHANNELS = {64: (32, 32, 64, 64), 32: (32, 64, 64)}
 HIDDEN = 256
 
 
-def _check_shape(image_shape):
-    if len(image_shape) != 3 or image_shape[1] != image_shape[2] or image_shape[1] not in CHANNELS:
-        sizes = " or ".join(f"{size}x{size}" for size in sorted(CHANNELS))
-        raise ValueError(
-            f"image shape {tuple(image_shape)}: expected (channels, height, width) with {sizes} "
-            "pixels; pad or resize the images, or use nets.MLP"
-        )
-
-
 class Encoder(nn.Module):
-    """Images (B, C, S, S), float in [0, 1], S = 32 or 64, to (B, n_outputs).
+    """Images (B, C, S, S), float in [0, 1], to (B, n_outputs).
 
-    For a Gaussian posterior take n_outputs = 2 L and split the result into mean and log_var.
+    channels: the widths of its 4x4 convolutions of stride 2, first to last, by default those of
+    the standard for S = 32 or 64; they halve the side S, which may be any multiple of
+    2 ** len(channels). hidden: width of the layer before the last. For a Gaussian posterior take
+    n_outputs = 2 L and split the result into mean and log_var. Raises ValueError for other sides
+    and shapes.
     """
 
-    def __init__(self, image_shape, n_outputs):
+    def __init__(self, image_shape, n_outputs, channels=None, hidden=HIDDEN):
         super().__init__()
-        _check_shape(image_shape)
+        widths, side = _halvings(image_shape, channels)
         self.image_shape = tuple(image_shape)
-        channels = (image_shape[0], *CHANNELS[image_shape[1]])
         layers = []
-        for c_in, c_out in pairwise(channels):
-            layers += [nn.Conv2d(c_in, c_out, 4, 2, 1), nn.ReLU(inplace=True)]
-        layers += [nn.Flatten(), nn.Linear(channels[-1] * 16, HIDDEN), nn.ReLU()]
-        self.layers = nn.Sequential(*layers, nn.Linear(HIDDEN, n_outputs))
+        for c_in, c_out in pairwise((image_shape[0], *widths)):
+            layers += self._convolution(c_in, c_out)
+        layers += [nn.Flatten(), nn.Linear(widths[-1] * side**2, hidden), self._nonlinearity()]
+        self.layers = nn.Sequential(*layers, nn.Linear(hidden, n_outputs))
+
+    _nonlinearity = nn.ReLU
+
+    def _convolution(self, c_in, c_out):
+        return [nn.Conv2d(c_in, c_out, 4, 2, 1), nn.ReLU(inplace=True)]
 
     def forward(self, images):
         if tuple(images.shape[1:]) != self.image_shape:
@@ -73,17 +72,28 @@ class _Doubling(nn.ConvTranspose2d):
 
 
 class Decoder(nn.Module):
-    """Codes (B, n_codes) to pixel logits or means (B, C, S, S), S = 32 or 64: Encoder's mirror."""
+    """Codes (B, n_codes) to pixel logits or means (B, C, S, S): Encoder's mirror.
 
-    def __init__(self, n_codes, image_shape):
+    channels and hidden: those of the encoder, as they are; the decoder goes through them from last
+    to first. No nonlinearity after the last convolution. Errors: see Encoder.
+    """
+
+    def __init__(self, n_codes, image_shape, channels=None, hidden=HIDDEN):
         super().__init__()
-        _check_shape(image_shape)
-        channels = (*reversed(CHANNELS[image_shape[1]]), image_shape[0])
-        layers = [nn.Linear(n_codes, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, channels[0] * 16)]
-        layers += [nn.ReLU(), nn.Unflatten(1, (channels[0], 4, 4))]
-        for c_in, c_out in pairwise(channels):
-            layers += [_Doubling(c_in, c_out), nn.ReLU(inplace=True)]
-        self.layers = nn.Sequential(*layers[:-1])
+        widths, side = _halvings(image_shape, channels)
+        f = self._nonlinearity
+        layers = [nn.Linear(n_codes, hidden), f(), nn.Linear(hidden, widths[-1] * side**2)]
+        layers += [f(), nn.Unflatten(1, (widths[-1], side, side))]
+        for c_in, c_out in pairwise((*reversed(widths), image_shape[0])):
+            convolution, *rest = self._convolution(c_in, c_out)
+            layers += [convolution, *rest]
+        # The last convolution gives the pixels as they are.
+        self.layers = nn.Sequential(*layers[: -len(rest)])
+
+    _nonlinearity = nn.ReLU
+
+    def _convolution(self, c_in, c_out):
+        return [_Doubling(c_in, c_out), nn.ReLU(inplace=True)]
 
     def forward(self, codes):
         return self.layers(codes)
@@ -93,43 +103,29 @@ class NormedEncoder(Encoder):
     """Images (B, C, S, S), float in [0, 1], to (B, n_outputs): learns in fewer steps than Encoder.
 
     Encoder with batch normalisation (Ioffe & Szegedy 2015) after every convolution and SiLU
-    (Hendrycks & Gimpel 2016) for ReLU. channels: the widths of its 4x4 convolutions of stride 2,
-    first to last, by default those of Encoder; they halve the side S, which may be any multiple of
-    2 ** len(channels). hidden: width of the layer before the last. Raises ValueError for other
-    sides and shapes.
+    (Hendrycks & Gimpel 2016) for ReLU. Arguments and errors: see Encoder.
 
     While training, the code of an image depends on the others of its batch. In evaluation mode,
     batch normalisation uses running statistics of the training batches instead: call .eval()
     before codes are taken, and only after some tens of training batches.
     """
 
-    def __init__(self, image_shape, n_outputs, channels=None, hidden=HIDDEN):
-        nn.Module.__init__(self)
-        widths, side = _halvings(image_shape, channels)
-        self.image_shape = tuple(image_shape)
-        layers = []
-        for c_in, c_out in pairwise((image_shape[0], *widths)):
-            layers += [nn.Conv2d(c_in, c_out, 4, 2, 1), nn.BatchNorm2d(c_out), nn.SiLU()]
-        layers += [nn.Flatten(), nn.Linear(widths[-1] * side**2, hidden), nn.SiLU()]
-        self.layers = nn.Sequential(*layers, nn.Linear(hidden, n_outputs))
+    _nonlinearity = nn.SiLU
+
+    def _convolution(self, c_in, c_out):
+        return [nn.Conv2d(c_in, c_out, 4, 2, 1), nn.BatchNorm2d(c_out), nn.SiLU()]
 
 
 class NormedDecoder(Decoder):
     """Codes (B, n_codes) to pixel logits or means (B, C, S, S): NormedEncoder's mirror.
 
-    channels and hidden: those of the encoder, as they are; the decoder goes through them from last
-    to first. No normalisation and no SiLU after the last convolution. On evaluation mode, and for
-    errors, see NormedEncoder.
+    No normalisation and no SiLU after the last convolution. On evaluation mode see NormedEncoder.
     """
 
-    def __init__(self, n_codes, image_shape, channels=None, hidden=HIDDEN):
-        nn.Module.__init__(self)
-        widths, side = _halvings(image_shape, channels)
-        layers = [nn.Linear(n_codes, hidden), nn.SiLU(), nn.Linear(hidden, widths[-1] * side**2)]
-        layers += [nn.SiLU(), nn.Unflatten(1, (widths[-1], side, side))]
-        for c_in, c_out in pairwise((*reversed(widths), image_shape[0])):
-            layers += [_Doubling(c_in, c_out), nn.BatchNorm2d(c_out), nn.SiLU()]
-        self.layers = nn.Sequential(*layers[:-2])
+    _nonlinearity = nn.SiLU
+
+    def _convolution(self, c_in, c_out):
+        return [_Doubling(c_in, c_out), nn.BatchNorm2d(c_out), nn.SiLU()]
 
 
 def _halvings(image_shape, channels):

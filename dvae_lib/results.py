@@ -1,4 +1,4 @@
-"""What notebooks measured: rows and claims, tables, and stored sweeps with their intervals."""
+"""What a notebook recorded: rows and claims, their table, and intervals over seeds."""
 
 import html
 import math
@@ -6,10 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import files, sources
-
-TIERS = ("smoke", "classroom", "paper")
-ASSERTING_TIERS = ("classroom", "paper")
+TIERS = ("smoke", "classroom", "long", "paper")
+ASSERTING_TIERS = ("classroom", "long", "paper")
 
 
 @dataclass
@@ -26,11 +24,19 @@ class Row:
     @property
     def held(self):
         """True or False for a claim, None for a plain measurement."""
-        if self.at_least is None and self.at_most is None:
+        if not self.is_claim:
             return None
-        low = -math.inf if self.at_least is None else self.at_least
-        high = math.inf if self.at_most is None else self.at_most
+        low, high = self._bounds
         return low <= self.value <= high
+
+    @property
+    def is_claim(self):
+        return self.at_least is not None or self.at_most is not None
+
+    @property
+    def _bounds(self):
+        low = -math.inf if self.at_least is None else self.at_least
+        return low, math.inf if self.at_most is None else self.at_most
 
     @property
     def bound(self):
@@ -38,36 +44,95 @@ class Row:
         bounds += [f"≤ {self.at_most:g}"] if self.at_most is not None else []
         return ", ".join(bounds)
 
+    def verdict(self, seeds=()):
+        """What can be said of the claim: "held", "undecided" or "refuted"; "" without a claim.
+
+        seeds: values of this row from stored seeds. From two on their 95 % interval decides: held
+        if all of it meets the bounds, refuted if none of it does. With fewer the claim is judged
+        on this run alone, and is never undecided.
+        """
+        if not self.is_claim:
+            return ""
+        if len(seeds) < 2:
+            return "held" if self.held else "refuted"
+        low, high = self._bounds
+        found = interval(seeds)
+        if low <= found.low and found.high <= high:
+            return "held"
+        return "refuted" if found.high < low or found.low > high else "undecided"
+
 
 class Table:
-    """Rows of words, the first of them the heads of the columns, shown as a table."""
+    """Rows of words, the first of them the heads of the columns, shown as a table.
 
-    def __init__(self, rows):
-        self.rows = rows
+    folded: further rows, which a reader can unfold.
+    """
+
+    def __init__(self, rows, folded=()):
+        self.rows, self.folded = rows, list(folded)
 
     def __repr__(self):
-        return "\n".join("  ".join(cell for cell in row if cell) for row in self.rows)
+        lines = ["  ".join(cell for cell in row if cell) for row in self.rows]
+        if self.folded:
+            lines.append(f"and {len(self.folded)} more measurements")
+        return "\n".join(lines)
 
     def _repr_html_(self):
-        lines = []
-        for k, row in enumerate(self.rows):
-            tag = "td" if k else "th"
-            cells = (f'<{tag} style="text-align: left">{html.escape(c)}</{tag}>' for c in row)
-            lines.append(f"<tr>{''.join(cells)}</tr>")
-        return f"<table>{''.join(lines)}</table>"
+        shown = _html_table(self.rows)
+        if self.folded:
+            more = f"<summary>{len(self.folded)} more measurements</summary>"
+            shown += f"<details>{more}{_html_table([self.rows[0], *self.folded])}</details>"
+        return shown
 
 
-def results_table(rows, tier):
-    """The recorded rows as a table; a claim that fails is shown as failed."""
-    cells = [("", "measured", "published", "claim", "")]
+def _html_table(rows):
+    lines = []
+    for k, row in enumerate(rows):
+        tag = "td" if k else "th"
+        cells = (f'<{tag} style="text-align: left">{html.escape(c)}</{tag}>' for c in row)
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    return f"<table>{''.join(lines)}</table>"
+
+
+def results_table(rows, tier, seeds=None, long=None):
+    """The recorded rows as a table: claims and published numbers, the rest folded.
+
+    seeds: {name: values of the stored seeds of this tier}; they decide the verdict of a claim.
+    long: {name: value of the stored run at tier long}. A column without a number is left out.
+    """
+    seeds, long = seeds or {}, long or {}
+    heads = ("", f"this run, {tier}", "stored seeds", "stored long run", "published", "claim", "")
+    shown, folded = [], []
     for row in rows:
-        verdict = {True: "held", False: "FAILED", None: ""}[row.held]
-        if row.held is not None and tier not in ASSERTING_TIERS:
-            verdict = f"not asserted at tier {tier}"
-        measured = f"{row.value:.4g} {row.unit}".strip()
-        published = "" if row.paper is None else f"{row.paper}"
-        cells.append((row.name, measured, published, row.bound, verdict))
-    return Table(cells)
+        values = seeds.get(row.name, [])
+        cells = (
+            row.name,
+            _measured(row.value, row.unit),
+            str(interval(values)) if len(values) > 1 else "",
+            _measured(long[row.name], row.unit) if row.name in long else "",
+            "" if row.paper is None else f"{row.paper}",
+            row.bound,
+            _verdict_in_words(row, values, tier),
+        )
+        (shown if row.is_claim or row.paper is not None else folded).append(cells)
+    empty = {k for k in (2, 3) if not any(cells[k] for cells in shown + folded)}
+    keep = [k for k in range(len(heads)) if k not in empty]
+    pruned = [[tuple(cells[k] for k in keep) for cells in part] for part in (shown, folded)]
+    return Table([tuple(heads[k] for k in keep), *pruned[0]], pruned[1])
+
+
+def _measured(value, unit):
+    return f"{value:.4g} {unit}".strip()
+
+
+def _verdict_in_words(row, values, tier):
+    if row.is_claim and tier not in ASSERTING_TIERS:
+        return f"not asserted at tier {tier}"
+    verdict = row.verdict(values)
+    words = {"refuted": "REFUTED" if len(values) > 1 else "FAILED"}.get(verdict, verdict)
+    if len(values) > 1 and verdict and row.held != (verdict == "held"):
+        words += ", met by this run" if row.held else ", not met by this run"
+    return words
 
 
 @dataclass
@@ -95,46 +160,3 @@ def interval(values):
         return Interval(mean, math.nan, math.nan, 1)
     half = t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
     return Interval(mean, mean - half, mean + half, len(values))
-
-
-class Sweep:
-    """Stored runs of a notebook: one a seed and setting, with what each recorded."""
-
-    def __init__(self, notebook, runs):
-        self.notebook, self.runs = notebook, runs
-
-    @classmethod
-    def read(cls, notebook):
-        path = sources.results_path(notebook)
-        return cls(notebook, files.read_json(path)["runs"] if path.exists() else [])
-
-    def select(self, tier="classroom", **settings):
-        """The runs of a tier with exactly these settings beside the notebook's own."""
-        return [run for run in self.runs if (run["tier"], run["settings"]) == (tier, settings)]
-
-    def values(self, name, tier="classroom", **settings):
-        """The recorded values of `name`, one a seed, in the order of the seeds."""
-        runs = sorted(self.select(tier, **settings), key=lambda run: run["seed"])
-        return [row["value"] for run in runs for row in run["rows"] if row["name"] == name]
-
-    @property
-    def out_of_date(self):
-        """True if the code that made any of the runs has changed since.
-
-        Of a notebook handed out it cannot be said, since its exercises differ.
-        """
-        if not self.runs or not sources.in_checkout():
-            return False
-        current = sources.code_digest(self.notebook)
-        return any(run["code"] != current for run in self.runs)
-
-    def __repr__(self):
-        if not self.runs:
-            return f"no stored sweep; make one with: dvae sweep {self.notebook} --seeds 0-4"
-        first = self.runs[0]
-        state = "OUT OF DATE: its code has changed since; " if self.out_of_date else ""
-        tiers = "/".join(sorted({run["tier"] for run in self.runs}))
-        return (
-            f"{state}{len(self.runs)} stored runs, tier {tiers}, {first['device']}, "
-            f"torch {first['versions']['torch']}, code {first['commit'][:12]}"
-        )

@@ -1,26 +1,12 @@
 """Where the notebooks are, and reading the code in them without running it."""
 
 import ast
-import hashlib
 import os
 import re
 import subprocess
 import sys
 import types
 from pathlib import Path
-
-# What draws and runs cannot change a number, so a change there outdates no stored result.
-PRESENTATION = (
-    "figures",
-    "widgets",
-    "workbook",
-    "results",
-    "sources",
-    "execution",
-    "cli",
-    "classroom",
-    "files",
-)
 
 
 def root():
@@ -72,9 +58,17 @@ def run_folder(notebook, tier, seed, runs=None):
 
 
 def results_path(notebook):
-    """Where the sweeps of a notebook are stored; outside a checkout, results/ beside it."""
-    folder = notebooks_folder() if in_checkout() else Path.cwd()
-    return folder / "results" / f"{notebook}.json"
+    """Where the sweeps of a notebook are stored; outside a checkout, beside it."""
+    return _stored() / "results" / f"{notebook}.json"
+
+
+def models_path(notebook):
+    """Where the weights of a notebook's long run are stored; outside a checkout, beside it."""
+    return _stored() / "models" / f"{notebook}.safetensors"
+
+
+def _stored():
+    return notebooks_folder() if in_checkout() else Path.cwd()
 
 
 def code_cells(path):
@@ -117,121 +111,55 @@ def definitions(notebook):
     return module
 
 
-def code_digest(notebook):
-    """A checksum of the code behind a notebook's numbers.
-
-    That is its cells, the notebooks that it reads definitions from, and those functions, classes
-    and constants of the library that their code names, directly or through one another. Comments,
-    docstrings and layout do not count, nor do modules that only draw or run.
-    """
-    trees = _notebook_trees(notebook)
-    words = {word for tree in trees for word in _strings(tree)}
-    library = _library_definitions(words, _imports(trees))
-    parts = [_normal(tree) for tree in trees]
-    # A word counts as a name: data.load("shapes3d") reaches the function of that name.
-    pending, reached = [name for tree in trees for name in _names(tree)] + list(words), set()
-    while pending:
-        name = pending.pop()
-        if name not in reached:
-            reached.add(name)
-            for node in library.get(name, ()):
-                parts.append(_normal(node))
-                pending += _names(node)
-    return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:16]
-
-
-def _notebook_trees(notebook):
-    """The parsed code of a notebook and of those that it reads with definitions("name")."""
-    trees, pending = {}, [notebook]
-    while pending:
-        path = notebook_path(pending.pop())
-        if path not in trees:
-            trees[path] = ast.parse("\n".join(code_cells(path)))
-            for node in ast.walk(trees[path]):
-                match node:
-                    case ast.Call(
-                        func=ast.Name("definitions") | ast.Attribute(attr="definitions"),
-                        args=[ast.Constant(str() as name)],
-                    ):
-                        pending.append(name)
-    return list(trees.values())
-
-
-def _library_definitions(words, imports):
-    """The top-level definitions of the library by name: {name: [nodes]}.
-
-    A module of data/ that holds sets counts only if `words` has the name of one: the module's own
-    if it has a function `load`, else that of any of its functions. The metrics, whose names are
-    everyday ones, count only if `imports` has them.
-    """
-    shared = ("factor_data", "download", "rasteriser")
-    found = {}
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        if path.stem in PRESENTATION:
-            continue
-        body = ast.parse(path.read_text()).body
-        functions = {node.name for node in body if isinstance(node, ast.FunctionDef)}
-        holds_sets = path.parent.name == "data" and path.stem not in shared
-        if holds_sets and not words & ({path.stem} if "load" in functions else functions):
-            continue
-        if path.parent.name == "metrics" and "metrics" not in imports:
-            continue
-        for node in body:
-            names = [node.name] if isinstance(node, ast.FunctionDef | ast.ClassDef) else []
-            if isinstance(node, ast.Assign):
-                names = [n.id for t in node.targets for n in ast.walk(t) if isinstance(n, ast.Name)]
-            for name in names:
-                found.setdefault(name, []).append(node)
-    return found
-
-
-def _names(tree):
-    """Every name and attribute that code uses."""
-    nodes = list(ast.walk(tree))
-    return [node.id for node in nodes if isinstance(node, ast.Name)] + [
-        node.attr for node in nodes if isinstance(node, ast.Attribute)
-    ]
-
-
-def _imports(trees):
-    """Every name in the import statements of the trees, dotted ones in parts."""
-    nodes = [node for tree in trees for node in ast.walk(tree)]
-    names = [a.name for n in nodes if isinstance(n, ast.Import | ast.ImportFrom) for a in n.names]
-    names += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
-    return {part for name in names for part in name.split(".")}
-
-
-def _strings(tree):
-    return [
-        node.value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    ]
-
-
-def _normal(tree):
-    """A text of the code that leaves out docstrings, comments and layout."""
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
-            if isinstance(body[0].value, ast.Constant):
-                body[0].value.value = ""
-    return ast.dump(tree)
-
-
 def commit():
     """The commit of the workbook's code, with "+" when the tree has changes; "" without git."""
     try:
-        head = _git("rev-parse", "HEAD")
-        return head + (
-            "+" if _git("status", "--porcelain", "dvae_lib", "notebooks/*.ipynb") else ""
-        )
+        return _git("rev-parse", "HEAD") + ("+" if uncommitted() else "")
     except (OSError, subprocess.CalledProcessError):
         return ""
+
+
+def clean_commit():
+    """The commit of the workbook's code, for numbers that are to be stored.
+
+    Raises ValueError, naming the files, where notebooks/ or dvae_lib/ has uncommitted changes, and
+    where there is no git: then nobody could find the code behind the numbers again.
+    """
+    try:
+        head, changed = _git("rev-parse", "HEAD"), uncommitted()
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise ValueError(
+            f"{root()} is no git checkout with a commit ({error}): what is stored must name the "
+            "commit of its code"
+        ) from error
+    if changed:
+        raise ValueError(
+            f"uncommitted changes in {', '.join(changed)}: commit them first, since what is stored "
+            "must name the commit of its code"
+        )
+    return head
+
+
+def uncommitted():
+    """Paths in notebooks/ and dvae_lib/ that differ from the commit, new files among them."""
+    status = _git("status", "--porcelain", "--untracked-files=all", "notebooks", "dvae_lib")
+    return [line[2:].strip() for line in status.splitlines()]
+
+
+def same_code(notebook, old, new):
+    """True if the library and the notebook's own file are the same in two commits."""
+    if old == new:
+        return True
+    parts = ["dvae_lib", f"notebooks/{notebook}.ipynb"]
+    try:
+        _git("diff", "--quiet", old, new, "--", *parts)
+    except subprocess.CalledProcessError:  # they differ, or git does not know the old one
+        return False
+    return True
 
 
 def _git(*arguments):
     done = subprocess.run(
         ["git", *arguments], cwd=root(), capture_output=True, text=True, check=True
     )
-    return done.stdout.strip()
+    return done.stdout.rstrip("\n")

@@ -1,11 +1,9 @@
 """The training loop: one or more players take turns on batches, and a kill loses nothing."""
 
-import functools
-import hashlib
+import itertools
 import json
 import math
 import time
-import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,13 +19,15 @@ class Player:
     """One side of a training: a loss, and the optimiser of the parameters that it may move.
 
     loss: takes a batch, returns a dict of scalar tensors whose "loss" is minimised.
-    every: the player moves at the steps that `every` divides.
+    every: the player moves at the steps that `every` divides. scheduler: of the optimiser's
+    learning rate, moved on after each of the player's moves.
     A VAE is one player; a GAN is two.
     """
 
     loss: Callable
     optimizer: torch.optim.Optimizer
     every: int = 1
+    scheduler: torch.optim.lr_scheduler.LRScheduler | None = None
 
     @property
     def parameters(self):
@@ -75,7 +75,9 @@ def train(
 
     checkpoint: a path. The run is saved there every `checkpoint_every` steps, and an interrupted
     run goes on from it to the same final weights, bit for bit on the CPU. At the end it is
-    removed. One that another set-up left (other code, sizes, seeds) is renamed, not used.
+    removed. One that another set-up left is renamed, not used. A set-up is known by the file's
+    name, torch's seed, `steps`, the settings of batches and optimisers, and the shapes of all
+    parameters: after a change in what a loss computes, delete the checkpoint.
 
     Raises FloatingPointError at a non-finite loss (on the CPU at once, on a GPU at the next log),
     ValueError for a damaged checkpoint.
@@ -88,8 +90,8 @@ def train(
     history, first = History(), 0
     if checkpoint is not None:
         checkpoint = Path(checkpoint)
-        identity = _identity(model, players, batches, bf16)
-        first, history = _resume(checkpoint, identity, model, players)
+        facts = _facts(checkpoint, model, players, batches, steps, bf16)
+        first, history = _resume(checkpoint, facts, model, players)
     device = next(model.parameters()).device
     on_cpu = device.type == "cpu"
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
@@ -110,6 +112,8 @@ def train(
                 player.optimizer.zero_grad(set_to_none=True)
                 scalars["loss"].backward(inputs=player.parameters)
                 player.optimizer.step()
+                if player.scheduler is not None:
+                    player.scheduler.step()
                 log.add(k, scalars)
             done = step + 1
             saving = checkpoint is not None and done % checkpoint_every == 0 and done < steps
@@ -125,7 +129,7 @@ def train(
             if saving:
                 history.seconds += time.perf_counter() - started
                 started, images = time.perf_counter(), 0
-                _save(checkpoint, identity, model, players, done, history)
+                _save(checkpoint, facts, model, players, done, history)
     history.seconds += time.perf_counter() - started
     model.eval()
     if checkpoint is not None:
@@ -199,14 +203,15 @@ class _LiveCurves:
 # --- checkpoints -------------------------------------------------------------------------------
 
 
-def _save(path, identity, model, players, step, history):
+def _save(path, facts, model, players, step, history):
     from safetensors.torch import save_file
 
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    groups = []
+    groups, schedulers = [], []
     for k, player in enumerate(players):
         state = player.optimizer.state_dict()
         groups.append(state["param_groups"])
+        schedulers.append(player.scheduler and player.scheduler.state_dict())
         for index, entries in state["state"].items():
             tensors |= {f"optimizer.{k}.{index}.{name}": v for name, v in entries.items()}
     tensors["rng.cpu"] = torch.get_rng_state()
@@ -217,12 +222,13 @@ def _save(path, identity, model, players, step, history):
         name: value.detach().clone(memory_format=torch.contiguous_format)
         for name, value in tensors.items()
     }
-    about = {"identity": identity, "step": step, "groups": groups, "history": vars(history)}
+    about = {"facts": facts, "step": step, "groups": groups, "schedulers": schedulers}
+    about["history"] = vars(history)
     with files.atomic(path) as temporary:
         save_file(tensors, temporary, metadata={"about": json.dumps(about)})
 
 
-def _resume(path, identity, model, players):
+def _resume(path, facts, model, players):
     """(step, history) of a checkpoint whose tensors are put in place; (0, new) without one."""
     from safetensors import SafetensorError, safe_open
 
@@ -236,9 +242,8 @@ def _resume(path, identity, model, players):
         raise ValueError(
             f"the checkpoint {path} is damaged ({error}); delete it to start from step 0"
         ) from error
-    if about["identity"] != identity:
-        aside = path.with_suffix(".old" + path.suffix)
-        path.replace(aside)
+    if about.get("facts") != json.loads(json.dumps(facts)):  # where tuples are lists
+        aside = _set_aside(path)
         print(f"{path.name} was left by another set-up; kept as {aside.name}, training starts anew")
         return 0, History()
     model.load_state_dict(_part(tensors, "model."))
@@ -248,10 +253,12 @@ def _resume(path, identity, model, players):
             index, entry = name.split(".", 1)
             state.setdefault(int(index), {})[entry] = value
         player.optimizer.load_state_dict({"state": state, "param_groups": groups})
-        _match_layout(player.optimizer)
+        if player.scheduler is not None:
+            player.scheduler.load_state_dict(about["schedulers"][k])
     torch.set_rng_state(tensors["rng.cpu"])
     if "rng.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["rng.cuda"])
+    print(f"{path.name}: goes on from step {about['step']:,}")
     return about["step"], History(**about["history"])
 
 
@@ -259,66 +266,39 @@ def _part(tensors, prefix):
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
-def _match_layout(optimizer):
-    """Give moments the memory layout of their parameter, as in an unbroken run."""
-    for parameter, entries in optimizer.state.items():
-        for name, value in entries.items():
-            if torch.is_tensor(value) and value.shape == parameter.shape:
-                entries[name] = torch.empty_like(parameter).copy_(value)
+def _facts(path, model, players, batches, steps, bf16):
+    """What a checkpoint is known by: its file's name, the seed, the steps, the settings of data and
+    optimisers, and the shapes of all parameters. What a loss computes is not among them."""
+    return {
+        "name": path.name,
+        "seed": torch.initial_seed(),
+        "steps": steps,
+        "batches": repr(batches),
+        "bf16": bf16,
+        "model": {name: list(value.shape) for name, value in model.state_dict().items()},
+        "players": [
+            {
+                "every": player.every,
+                "optimizer": type(player.optimizer).__name__,
+                "groups": [_settings(group) for group in player.optimizer.param_groups],
+                "shapes": [list(parameter.shape) for parameter in player.parameters],
+            }
+            for player in players
+        ],
+    }
 
 
-def _identity(model, players, batches, bf16):
-    """A checksum of what makes a run what it is: network, optimisers, data order, code, seed."""
-    parts = [repr(model), repr(batches), str(torch.initial_seed()), str(bf16)]
-    for module in model.modules():
-        for kind in type(module).__mro__:
-            if not kind.__module__.startswith(("torch.", "builtins")):
-                for method in vars(kind).values():
-                    parts += _code_of(method)
-    for player in players:
-        parts += [str(player.every), type(player.optimizer).__name__]
-        parts += [
-            # As in a checkpoint, where tuples are lists.
-            json.dumps({k: v for k, v in g.items() if k != "params"}, default=str, sort_keys=True)
-            for g in player.optimizer.param_groups
-        ]
-        parts += _code_of(player.loss)
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+def _settings(group):
+    """The settings of a group of parameters. A scheduler changes lr, and keeps what it was."""
+    settings = {name: value for name, value in group.items() if name != "params"}
+    if "initial_lr" in settings:
+        settings["lr"] = settings.pop("initial_lr")
+    return settings
 
 
-def _code_of(function, seen=None):
-    """Bytecode and constants of a function and of the functions of its own module that it calls."""
-    seen = set() if seen is None else seen
-    function = getattr(function, "__func__", function)
-    if isinstance(function, functools.partial):
-        given = [*enumerate(function.args), *sorted(function.keywords.items())]
-        return _code_of(function.func, seen) + [f"{name}={_plain(v)}" for name, v in given]
-    if not isinstance(function, types.FunctionType) or function in seen:
-        return []
-    seen.add(function)
-    defaults = (function.__defaults__ or (), *(function.__kwdefaults__ or {}).items())
-    parts, pending = [_plain(defaults)], [function.__code__]
-    for cell in function.__closure__ or ():
-        parts += _code_of(cell.cell_contents, seen) or [_plain(cell.cell_contents)]
-    while pending:
-        code = pending.pop()
-        parts.append(code.co_code.hex())
-        for constant in code.co_consts:
-            if isinstance(constant, types.CodeType):
-                pending.append(constant)
-            else:
-                parts.append(repr(constant))
-        for name in code.co_names:
-            called = function.__globals__.get(name)
-            if getattr(called, "__module__", None) == function.__module__:
-                parts += _code_of(called, seen)
-            else:
-                parts.append(f"{name}={_plain(called)}")
-    return parts
-
-
-def _plain(value):
-    """The value of a number or word; of anything else its type, whose repr may hold an address."""
-    if isinstance(value, tuple):
-        return f"({', '.join(map(_plain, value))})"
-    return repr(value) if isinstance(value, int | float | str) else type(value).__name__
+def _set_aside(path):
+    """Rename a checkpoint of another set-up to the first free name. Returns the new path."""
+    for k in itertools.count(1):
+        aside = path.with_suffix(f".old{k}{path.suffix}")
+        if not aside.exists():
+            return path.rename(aside)

@@ -72,9 +72,13 @@ class LiveImage(ipywidgets.HBox):
             self._paused = False
         self.refresh()
 
-    def _repr_mimebundle_(self, **options):
+    def show(self):
+        """Say that the widget is on a page from now on."""
         self._seen = True
         self.refresh()
+
+    def _repr_mimebundle_(self, **options):
+        self.show()
         return super()._repr_mimebundle_(**options)
 
 
@@ -259,6 +263,36 @@ def sampler(draw, classes, columns=4):
     pick.observe(widget.refresh, "value")
     again.on_click(widget.refresh)
     return widget
+
+
+class Switch(ipywidgets.VBox):
+    """Buttons, one of which is pressed, and below them its widget; the others wait unseen."""
+
+    def __init__(self, choices):
+        self.choices = dict(choices)
+        self.buttons = ipywidgets.ToggleButtons(options=list(self.choices), description="model")
+        super().__init__([self.buttons, *self.choices.values()])
+        self._show()
+        self.buttons.observe(self._show, "value")
+
+    def _show(self, change=None):
+        for label, widget in self.choices.items():
+            widget.layout.display = None if label == self.buttons.value else "none"
+
+    def _repr_mimebundle_(self, **options):
+        for widget in self.choices.values():  # each makes its picture once it is not hidden
+            widget.show()
+        return super()._repr_mimebundle_(**options)
+
+
+def switch(choices):
+    """Buttons that choose which of several widgets is shown, {label: a widget of this module}.
+
+    The first is shown to begin with. A single one gets no buttons. Raises ValueError for none.
+    """
+    if not choices:
+        raise ValueError("no widgets to choose from; give at least one")
+    return Switch(choices) if len(choices) > 1 else next(iter(choices.values()))
 
 
 def _in_unit_range(image):

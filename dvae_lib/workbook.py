@@ -7,6 +7,7 @@ import copy
 import io
 import json
 import math
+import platform
 import random
 import time
 import warnings
@@ -18,8 +19,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from . import files
-from .results import TIERS, Interval, Row, Sweep, interval, results_table
+from . import files, models
+from .evidence import Sweep
+from .results import TIERS, Interval, Row, interval, results_table
 from .sources import data_folder, definitions, run_folder
 
 __all__ = [
@@ -87,26 +89,42 @@ def device_name(device):
     return f"CPU, {torch.get_num_threads()} threads"
 
 
+def processor_name():
+    """The processor's name and the instructions that PyTorch uses of it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    facts = dict(line.split(":", 1) for line in lines if ":" in line)
+    facts = {name.strip(): value.strip() for name, value in facts.items()}
+    name = facts.get("model name") or platform.processor() or platform.machine()
+    family = f", family {facts['cpu family']}" if "cpu family" in facts else ""
+    return f"{name}{family}, {torch.backends.cpu.get_cpu_capability()}"
+
+
 class Run:
     """One execution of a notebook. `folder` is where it writes; made when first written to."""
 
     def __init__(self, notebook, tier, seed, device):
         self.notebook, self.tier, self.seed, self.device = notebook, tier, seed, device
         self.folder = run_folder(notebook, tier, seed)
-        self.rows = []
+        self.rows, self._picked = [], []
         self._started = time.perf_counter()
 
     def __repr__(self):
         return f"{self.notebook}: tier {self.tier}, seed {self.seed}, {device_name(self.device)}"
 
     def pick(self, **values):
-        """The value for this run's tier: run.pick(smoke=20, classroom=4_000, paper=200_000)."""
-        if set(values) != set(TIERS):
+        """The value for this run's tier: run.pick(smoke=20, classroom=4_000, paper=200_000).
+
+        Without `long`, tier long has the value of classroom: it trains a notebook's headline pair
+        for longer, and leaves all else as it is.
+        """
+        if not set(TIERS) - {"long"} <= set(values) <= set(TIERS):
             raise ValueError(f"pick({', '.join(values)}); give a value for each of {TIERS}")
-        return values[self.tier]
+        self._picked.append(values)
+        return ({"long": values["classroom"]} | values)[self.tier]
 
     def record(self, name, value, *, paper=None, at_least=None, at_most=None, unit=""):
-        """Record a measured number, and the claim it must meet at tiers classroom and paper.
+        """Record a measured number, and the claim it must meet at any tier but smoke.
 
         paper: the published number, as a number or words. at_least, at_most: the bounds of the
         claim. The row is written at once; a name that is recorded again replaces its row.
@@ -121,12 +139,40 @@ class Run:
         self._write()
 
     def results(self):
-        """The table of what was recorded, for the end of a notebook."""
-        return results_table(self.rows, self.tier)
+        """The table of what was recorded, for the end of a notebook.
+
+        Beside this run stand the stored seeds of its tier, unless they are out of date, and the
+        stored run at tier long. Claims with stored seeds are judged on these.
+        """
+        sweep = self.sweep()
+        seeds = {} if sweep.out_of_date else sweep.seeds(self.tier)
+        long = {name: values[0] for name, values in sweep.seeds("long").items()}
+        return results_table(self.rows, self.tier, seeds, {} if self.tier == "long" else long)
 
     def sweep(self):
-        """The stored sweep of this notebook, for intervals over seeds. See Sweep."""
+        """The stored sweep of this notebook, for intervals over seeds. See evidence.Sweep."""
         return Sweep.read(self.notebook)
+
+    def keep(self, name, module, history=None):
+        """Keep the trained weights of a module in the run's folder, in half precision.
+
+        `dvae store NOTEBOOK --tier long` stores them with the workbook, and `stored` opens them.
+        history: what training.train returned, for the steps and minutes to be told.
+        Raises ValueError for a weight that is not finite or too large for half precision.
+        """
+        about = {"tier": self.tier, "seed": self.seed, "device": device_name(self.device)}
+        if history is not None:
+            about |= {"steps": history.steps[-1], "minutes": round(history.seconds / 60, 1)}
+        models.keep(self.folder / "models" / f"{name}.safetensors", name, module, about)
+
+    def stored(self, name, module):
+        """The model called `name` with the weights that are stored with the workbook.
+
+        module: the network as it was trained here; it stays as it is. Returns models.Weights, whose
+        `module` is a copy with the stored weights, and which says in words where they come from.
+        Where none are stored or they do not fit, and at the tier that makes them, `module` itself.
+        """
+        return models.stored(self, name, module)
 
     def save_codes(self, method, encoder, decoder, codes, data):
         """Save a trained method as an encode/decode pair with its codes and factors.
@@ -179,10 +225,30 @@ class Run:
                 "seed": self.seed,
                 "device": device_name(self.device),
                 "seconds": round(time.perf_counter() - self._started, 1),
+                "processor": processor_name(),
+                "threads": torch.get_num_threads(),
                 "versions": {name: version(name) for name in VERSIONS_OF},
+                "picks": self._picks(),
                 "rows": [vars(row) for row in self.rows],
             },
         )
+
+    def _picks(self):
+        """What `pick` gave out so far, and what it would have given at the other tiers."""
+        others = [copy.copy(self) for _ in TIERS]
+        for other, tier in zip(others, TIERS, strict=True):
+            other.tier, other._picked = tier, []
+        return [
+            {other.tier: _plain(other.pick(**values)) for other in others}
+            for values in self._picked
+        ]
+
+
+def _plain(value):
+    """A number or word as it is, of anything else its kind: a path is of one machine alone."""
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value if isinstance(value, int | float | str | None) else type(value).__name__
 
 
 @dataclass

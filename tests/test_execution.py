@@ -6,9 +6,11 @@ import sys
 
 import nbformat
 import pytest
+import torch
 from conftest import PARAMETERS, Checkout
 
-from dvae_lib import cli, execution, files, sources
+from dvae_lib import cli, execution, files, sources, workbook
+from dvae_lib.evidence import Sweep
 from dvae_lib.execution import Job
 
 # What happens is chosen by a parameter.
@@ -25,6 +27,12 @@ def write_demo(checkout):
     checkout.write("demo", *DEMO, parameters=PARAMETERS_OF_DEMO)
 
 
+def commit_all(folder):
+    author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    for arguments in (["add", "."], [*author, "commit", "-q", "-m", "all"]):
+        subprocess.run(["git", *arguments], cwd=folder, check=True)
+
+
 def values(run):
     return {row["name"]: row["value"] for row in run["rows"]}
 
@@ -38,9 +46,8 @@ def dvae(tmp_path_factory):
     copy = Checkout(tmp_path_factory.mktemp("execution") / "checkout")
     write_demo(copy)
     (copy.folder / ".gitignore").write_text("runs/\n__pycache__/\n")
-    author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
-    for arguments in (["init", "-q"], ["add", "."], [*author, "commit", "-q", "-m", "all"]):
-        subprocess.run(["git", *arguments], cwd=copy.folder, check=True)
+    subprocess.run(["git", "init", "-q"], cwd=copy.folder, check=True)
+    commit_all(copy.folder)
     environment = os.environ | {
         "PYTHONPATH": str(copy.folder),
         "DVAE_RUNS": str(copy.folder / "runs"),
@@ -69,7 +76,7 @@ def test_a_sweep_gathers_runs_with_provenance_and_is_not_run_twice(dvae):
     assert "demo seed 1 mode=misses rate=0.25: claim failed: answer = 41, ≥ 100" in done.stdout
 
     path = dvae.checkout.notebooks / "results" / "demo.json"
-    runs = files.read_json(path)["runs"]
+    runs = files.read_json(path)["sweeps"]["classroom"]["runs"]
     found = {(run["settings"]["mode"], run["seed"]): values(run) for run in runs}
     assert found == {(mode, 1): {"answer": 41, "rate": 0.25} for mode in ("holds", "misses")}
     head = subprocess.run(
@@ -81,12 +88,20 @@ def test_a_sweep_gathers_runs_with_provenance_and_is_not_run_twice(dvae):
         assert 0 < run["seconds"] < 300
         assert {"torch", "numpy", "dvae_lib"} <= run["versions"].keys()
         assert run["commit"] == head
-        assert len(run["code"]) == 16
+        assert run["threads"] == 1
+        assert len(run["processor"]) > 3
 
-    before = path.read_bytes()
+    # What was gathered is committed, or the next sweep refuses.
+    again = dvae(*arguments, "-p", "rate=0.25", "--device", "cpu")
+    assert again.returncode == 2
+    assert "uncommitted changes in notebooks/results/demo.json: commit them first" in again.stderr
+    commit_all(dvae.checkout.folder)
     again = dvae(*arguments, "-p", "rate=0.25", "--device", "cpu")
     assert "0 runs executed" in again.stdout
-    assert path.read_bytes() == before
+    stored = files.read_json(path)["sweeps"]["classroom"]
+    assert stored["runs"] == runs
+    assert [row["value"] for row in stored["witness"]["rows"]] == [40, 0.5]
+    assert stored["witness"]["spread"] == {"answer": 0, "rate": 0}
 
 
 # --- in this process -----------------------------------------------------------------------------
@@ -94,37 +109,40 @@ def test_a_sweep_gathers_runs_with_provenance_and_is_not_run_twice(dvae):
 
 @pytest.fixture
 def demo(checkout, monkeypatch):
-    """The demo notebook, executed in this process in place of workers, which would import anew."""
+    """The demo notebook, executed in this process in place of workers, which would import anew.
+
+    The checkout stands for a clean one at commit "first".
+    """
     write_demo(checkout)
     calls = []
 
-    def run_all(jobs, workers=1):
+    def run_all(jobs, workers=1, threads=None):
         execution.check(jobs)
         calls.extend(jobs)
         return [execution.execute(job) for job in jobs]
 
     monkeypatch.setattr(execution, "run_all", run_all)
+    monkeypatch.setattr(sources, "clean_commit", lambda: "first")
+    monkeypatch.setattr(sources, "commit", lambda: "first")
     checkout.calls = calls
     return checkout
 
 
 def test_a_raising_notebook_is_reported_and_kept_out(demo, runs, capsys):
     """What it recorded before it raised is no result; the earlier sweep stays as it was."""
-    path = sources.results_path("demo")
     earlier = {"tier": "paper", "settings": {}, "seed": 7, "rows": []}
-    files.write_json(path, {"notebook": "demo", "runs": [earlier]})
+    Sweep("demo", [earlier]).write()
     status = cli.main(["sweep", "demo", "--seeds", "3", "-p", "mode=raises", "--tier", "smoke"])
     assert status == 1
     output = capsys.readouterr().out
     assert "RAISED" in output
     assert "demo seed 3 mode=raises raised: cell [5]: RuntimeError: on purpose" in output
-    assert files.read_json(path)["runs"] == [earlier]
+    assert Sweep.read("demo").runs == [earlier]
     executed = runs / "with" / "mode=raises" / "demo" / "smoke-seed3"
     assert (executed / "results.json").exists()
     assert (executed / "demo.ipynb").exists()  # to look at
     # It is tried again next time.
-    digest = sources.code_digest("demo")
-    assert execution.finished(demo.calls[0], digest) is None
+    assert execution.finished(demo.calls[-1], "first") is None
 
 
 def test_a_grid_is_gathered_in_order_and_only_what_is_new_is_run(demo, monkeypatch):
@@ -135,25 +153,30 @@ def test_a_grid_is_gathered_in_order_and_only_what_is_new_is_run(demo, monkeypat
             "tier": job.tier,
             "seed": job.seed,
             "settings": dict(job.settings),
-            "code": sources.code_digest(job.notebook),
+            "rows": [],
+            "picks": [],
+            "commit": head[0],
             "complete": True,
         }
         files.write_json(job.folder / "results.json", record)
         return execution.Outcome(job, 0.0)
 
+    head = ["first"]
     monkeypatch.setattr(execution, "execute", execute)
+    monkeypatch.setattr(sources, "clean_commit", lambda: head[0])
+    monkeypatch.setattr(sources, "same_code", lambda notebook, old, new: old == new)
 
     def sweep(seeds, rates):
         demo.calls.clear()
-        _, path = execution.sweep("demo", seeds, {"rate": rates})
-        runs = files.read_json(path)["runs"]
-        done = [(dict(job.settings)["rate"], job.seed) for job in demo.calls]
+        _, path, _ = execution.sweep("demo", seeds, {"rate": rates})
+        runs = Sweep.read("demo").runs
+        done = [(dict(job.settings)["rate"], job.seed) for job in demo.calls if job.settings]
         return sorted(done), [(run["settings"]["rate"], run["seed"]) for run in runs]
 
     grid = [(1, 0), (1, 1), (2, 0), (2, 1)]
     assert sweep([1, 0], [2, 1]) == (grid, grid)
     assert sweep([0, 2], [1]) == ([(1, 2)], sorted([*grid, (1, 2)]))
-    demo.write("demo", *DEMO, "x = 1", parameters=PARAMETERS_OF_DEMO)
+    head[0] = "second"
     assert sweep([0], [1, 2]) == ([(1, 0), (2, 0)], sorted([*grid, (1, 2)]))
 
 
@@ -164,18 +187,13 @@ def test_smoke_asserts_no_claim_and_parameters_reach_the_notebook(demo, runs, ca
     folder = runs / "with" / "mode=misses,rate=0.125" / "demo" / "smoke-seed5"
     record = files.read_json(folder / "results.json")
     assert values(record) == {"answer": 45, "rate": 0.125}
-    # Code that has changed since makes the run unfinished.
-    (job,) = demo.calls
-    assert execution.finished(job, sources.code_digest("demo"))
-    demo.write("demo", *DEMO, "x = 1", parameters=PARAMETERS_OF_DEMO)
-    assert execution.finished(job, sources.code_digest("demo")) is None
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["run", "demi"], "no notebook 'demi'; there are: bare, demo"),
-        (["run", "demo", "--tier", "fast"], "tier 'fast'; choose one of: smoke, classroom, paper"),
+        (["run", "demo", "--tier", "fast"], "tier 'fast'; choose one of: smoke, classroom, long"),
         (["run", "demo", "-p", "mod", "1"], "demo has no parameter 'mod'; it has: device, mode"),
         (["run", "demo", "-p", "seed", "1"], "set seed with its own option"),
         (["run", "bare"], "bare has no parameter 'tier'"),
@@ -206,12 +224,173 @@ def test_a_stored_notebook_is_clean_and_knows_its_code(demo):
     cells = [*DEMO, slider, "ipywidgets.IntSlider()", "6 * 7"]
     path = demo.write("demo", *cells, parameters=PARAMETERS_OF_DEMO)
     assert any("executed" in fault for fault in execution.faults(path))
-    outcome = execution.store("demo")
+    (outcome,) = execution.store(["demo"])
     assert outcome.error == ""
     assert execution.faults(path) == []
     stored = nbformat.read(path, as_version=4)
     assert stored.cells[-1].outputs[0]["data"]["text/plain"] == "42"
     assert [cell.source for cell in stored.cells] == [PARAMETERS_OF_DEMO, *cells]
+    about = stored.metadata["dvae"]
+    assert (about["commit"], about["tier"], about["seed"]) == ("first", "classroom", 0)
+    assert {"processor", "threads", "seconds", "versions", "device"} <= about.keys()
+
+
+def test_a_notebook_edited_while_it_ran_is_left_as_it_is(demo, monkeypatch):
+    """What a person wrote meanwhile must not be lost."""
+    path = sources.notebook_path("demo")
+    plain = execution.execute
+
+    def execute(job):
+        outcome = plain(job)
+        demo.write("demo", *DEMO, "x = 'a new idea'", parameters=PARAMETERS_OF_DEMO)
+        return outcome
+
+    monkeypatch.setattr(execution, "execute", execute)
+    (outcome,) = execution.store(["demo"])
+    assert "was edited while it ran, and is left as it is" in outcome.error
+    assert "a new idea" in path.read_text()
+
+
+LONG = """
+import torch
+
+torch.manual_seed(seed)
+net = torch.nn.Linear(run.pick(smoke=1, classroom=2, long=3, paper=4), 1)
+run.keep("line", net)
+print(run.stored("line", net))
+"""
+
+
+def test_a_long_run_stores_rows_and_weights_and_leaves_the_notebook(demo, runs, monkeypatch):
+    path = demo.write("demo", *DEMO, LONG, parameters=PARAMETERS_OF_DEMO)
+    before = path.read_bytes()
+    assert cli.main(["store", "demo", "--tier", "long"]) == 0
+    assert path.read_bytes() == before
+    sweep = Sweep.read("demo")
+    (long,) = sweep.select("long")
+    assert values(long)["answer"] == 40
+    assert long["commit"] == "first"
+    assert sweep.witnesses["long"]["tier"] == "smoke"
+    # A reader's classroom run has another network, then the right one.
+    reader = workbook.start("demo", "classroom", 0, "cpu")
+    assert not reader.stored("line", torch.nn.Linear(2, 1)).stored
+    opened = reader.stored("line", torch.nn.Linear(3, 1))
+    torch.manual_seed(0)
+    torch.testing.assert_close(
+        opened.module.weight, torch.nn.Linear(3, 1).weight, rtol=2**-11, atol=1e-6
+    )
+    # A later run that raises changes nothing.
+    stored = sources.models_path("demo").read_bytes()
+    demo.write("demo", *DEMO, LONG, "1 / 0", parameters=PARAMETERS_OF_DEMO)
+    monkeypatch.setattr(execution, "run_witness", lambda notebook: {})
+    assert cli.main(["store", "demo", "--tier", "long"]) == 1
+    assert sources.models_path("demo").read_bytes() == stored
+    assert Sweep.read("demo").select("long") == [long]
+
+
+# --- commits and verdicts ------------------------------------------------------------------------
+
+
+def git(folder, *arguments):
+    done = subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True)
+    return done.stdout.decode().strip()
+
+
+def test_what_is_stored_names_a_commit_or_is_refused(checkout, capsys):
+    """Each kind of change is named; a plain run goes on, and marks its commit."""
+    write_demo(checkout)
+    for command in (["sweep", "demo", "--seeds", "0"], ["store", "demo"]):
+        assert cli.main(command) == 2
+        assert "is no git checkout with a commit" in capsys.readouterr().err
+    assert sources.commit() == ""
+    git(checkout.folder, "init", "-q")
+    commit_all(checkout.folder)
+    head = git(checkout.folder, "rev-parse", "HEAD")
+    assert sources.clean_commit() == sources.commit() == head
+    (checkout.folder / "README.md").write_text("not code")
+    assert sources.clean_commit() == head
+    library, notebook = checkout.library / "nets.py", checkout.notebooks / "demo.ipynb"
+    for path, text in ((library, "x"), (notebook, "y"), (checkout.notebooks / "new.ipynb", "z")):
+        before = path.read_text() if path.exists() else None
+        path.write_text(text)
+        name = path.relative_to(checkout.folder).as_posix()
+        for command in (["sweep", "demo", "--seeds", "0"], ["store", "demo", "--tier", "long"]):
+            assert cli.main(command) == 2
+            assert f"uncommitted changes in {name}: commit them" in capsys.readouterr().err
+        assert sources.commit() == head + "+"
+        path.unlink() if before is None else path.write_text(before)
+    assert sources.commit() == head
+
+
+def test_code_is_the_same_where_neither_library_nor_notebook_changed(checkout):
+    write_demo(checkout)
+    git(checkout.folder, "init", "-q")
+    commits = []
+    for path in ("README.md", "notebooks/results/demo.json", "notebooks/other.ipynb"):
+        (checkout.folder / path).write_text("x")
+        commit_all(checkout.folder)
+        commits.append(git(checkout.folder, "rev-parse", "HEAD"))
+    assert sources.same_code("demo", commits[0], commits[2])
+    assert not sources.same_code("other", commits[0], commits[2])
+    (checkout.library / "nets.py").write_text("x")
+    commit_all(checkout.folder)
+    head = git(checkout.folder, "rev-parse", "HEAD")
+    assert not sources.same_code("demo", commits[2], head)
+    assert not sources.same_code("demo", commits[2] + "+", commits[2])  # its changes are unknown
+
+
+@pytest.mark.parametrize(
+    ("seeds", "tier", "verdict", "status"),
+    [
+        ([], "classroom", "refuted", 1),  # judged on this run, whose answer is 40
+        ([150, 151, 152], "classroom", "held", 0),
+        ([90, 101, 140], "classroom", "undecided", 0),
+        ([50, 51, 52], "classroom", "refuted", 1),
+        ([50, 51, 52], "long", "refuted", 1),  # seeds of another tier: judged on this run
+    ],
+)
+def test_a_claim_with_stored_seeds_is_judged_on_them(demo, capsys, seeds, tier, verdict, status):
+    """The claim: answer ≥ 100. The interval of 90, 101, 140 reaches from 45 to 175."""
+    rows = [{"name": "answer", "value": value} for value in seeds]
+    stored = [
+        {"tier": tier, "settings": {"mode": "misses"}, "seed": seed, "rows": [row]}
+        for seed, row in enumerate(rows)
+    ]
+    parameters = PARAMETERS_OF_DEMO.replace('"holds"', '"misses"')
+    demo.write("demo", *DEMO, parameters=parameters)
+    Sweep("demo", [run | {"settings": {}} for run in stored]).write()
+    assert cli.main(["run", "demo"]) == status
+    output = capsys.readouterr().out
+    assert ("claim failed: answer = 40, ≥ 100" in output) is (verdict == "refuted")
+    assert {"held": "1 of 1 held", "undecided": "0 of 1 held, 1 undecided"}.get(
+        verdict, ""
+    ) in output
+
+
+def test_kernels_wait_without_spinning_unless_the_user_says_otherwise(demo, monkeypatch, runs):
+    demo.write(
+        "demo",
+        *DEMO,
+        "import os\n\nrun.record('passive', os.environ['OMP_WAIT_POLICY'] == 'PASSIVE')",
+        parameters=PARAMETERS_OF_DEMO,
+    )
+    path = runs / "demo" / "smoke-seed0" / "results.json"
+    for policy, passive in ((None, 1), ("ACTIVE", 0)):
+        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+        if policy:
+            monkeypatch.setenv("OMP_WAIT_POLICY", policy)
+        assert cli.main(["run", "demo", "--tier", "smoke"]) == 0
+        assert values(files.read_json(path))["passive"] == passive
+
+
+def test_lab_opens_the_first_notebook(demo, monkeypatch):
+    demo.write("00_start_here", "x = 1")
+    calls = []
+    monkeypatch.setattr("subprocess.call", lambda command, cwd: calls.append((command, cwd)) or 0)
+    assert cli.main(["lab"]) == 0
+    ((command, folder),) = calls
+    assert command == [sys.executable, "-m", "jupyterlab", "00_start_here.ipynb"]
+    assert folder == demo.notebooks
 
 
 def executed(*outputs):
@@ -237,7 +416,7 @@ ERROR = nbformat.v4.new_output("error", ename="ValueError", evalue="x", tracebac
 WIDGET = nbformat.v4.new_output(
     "display_data", {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}}
 )
-BIG = nbformat.v4.new_output("stream", name="stdout", text="x" * 1_500_000)
+BIG = nbformat.v4.new_output("stream", name="stdout", text="x" * 700_000)
 
 
 def stale(notebook):
@@ -261,7 +440,7 @@ def litter(notebook):
         ([STDERR], None, "output to stderr is stored"),
         ([ERROR], None, "an error is stored"),
         ([WIDGET], None, "widget state is stored"),
-        ([BIG], None, "the limit is 1,500,000"),
+        ([BIG], None, "the limit is 700,000"),
     ],
 )
 def test_each_fault_of_a_stored_notebook_is_found(tmp_path, outputs, change, fault):

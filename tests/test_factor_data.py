@@ -1,10 +1,13 @@
 """FactorData: batches, pairs, counterfactuals and the errors for parts that do not fit."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
 import torch
+from conftest import paint
 
+from dvae_lib import data
 from dvae_lib.data import to_uint8
 
 
@@ -145,3 +148,44 @@ def test_to_uint8_names_the_image_that_is_not_a_number():
         to_uint8(images)
     with pytest.raises(ValueError, match="range over 0 to 255, expected 0 to 1"):
         to_uint8(255 * torch.eye(4).view(1, 1, 4, 4))
+
+
+# --- fresh images --------------------------------------------------------------------------------
+
+
+def test_fresh_images_are_those_of_their_factors(painted):
+    batches = painted.fresh(500, seed=3)
+    images, factors, index = batches[7]
+    assert torch.equal(images, paint(factors).float() / 255)
+    assert torch.equal(index, torch.full((500,), -1))
+    for column, size in enumerate(painted.factor_sizes):
+        # Uniform: each count is within 5 standard deviations of its mean.
+        counts, p = torch.bincount(factors[:, column], minlength=size), 1 / size
+        assert ((counts - 500 * p).abs() < 5 * (500 * p * (1 - p)) ** 0.5).all()
+
+
+def test_fresh_images_are_a_function_of_seed_and_step(painted):
+    seen = {
+        (seed, step): painted.fresh(50, seed)[step].factors for seed in (0, 1) for step in (0, 1)
+    }
+    again = painted.fresh(50, 1)
+    again[5]
+    assert torch.equal(again[0].factors, seen[1, 0])
+    pairs = itertools.combinations(seen.values(), 2)
+    assert not any(torch.equal(a, b) for a, b in pairs)
+
+
+def test_fresh_images_keep_what_their_base_fixes():
+    """Coloured digits: the class and the strokes are those of a row, the colours are drawn."""
+    digits = data.load("digits", coloured=True)
+    images, factors, index = digits.fresh(200)[0]
+    assert torch.equal(factors[:, 0], digits.factors[index, 0])
+    assert (factors[:, 1:] != digits.factors[index, 1:]).any(1).float().mean() > 0.9
+    assert torch.equal(images, digits.render(factors, digits.bases[index]).float() / 255)
+
+
+def test_what_cannot_be_drawn_anew_is_refused(painted):
+    with pytest.raises(ValueError, match="digits is not procedural; use `batches`"):
+        data.load("digits").fresh(8)
+    with pytest.raises(ValueError, match="batch size 0; choose 1 or more"):
+        painted.fresh(0)

@@ -31,6 +31,18 @@ def test_shapes(channels, size):
     assert decoded.max() < 0  # logits or means: the last layer is not cut at zero
 
 
+def test_narrow_networks_have_the_widths_that_they_are_given():
+    """Counted by hand: kernels of 4x4, then 16 pixels of 8 channels to 5 to 3, and back."""
+    encoder = nets.Encoder((1, 32, 32), 3, channels=(2, 4, 8), hidden=5)
+    decoder = nets.Decoder(3, (1, 32, 32), channels=(2, 4, 8), hidden=5)
+    kernels = 16 * (1 * 2 + 2 * 4 + 4 * 8)
+    n_encoder = kernels + (2 + 4 + 8) + (128 * 5 + 5) + (5 * 3 + 3)
+    n_decoder = (3 * 5 + 5) + (5 * 128 + 128) + kernels + (4 + 2 + 1)
+    found = [sum(p.numel() for p in net.parameters()) for net in (encoder, decoder)]
+    assert found == [n_encoder, n_decoder]
+    assert decoder(encoder(torch.rand(2, 1, 32, 32))).shape == (2, 1, 32, 32)
+
+
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("shape", [(1, 32, 32), (3, 64, 64), (5, 32, 32)])
 def test_the_decoder_is_one_of_plain_transposed_convolutions(shape, layout):
@@ -63,13 +75,6 @@ def test_an_image_is_encoded_by_itself():
     encoder = nets.Encoder((1, 32, 32), 5)
     images = torch.rand(4, 1, 32, 32)
     torch.testing.assert_close(encoder(images)[2:3], encoder(images[2:3]))
-
-
-@pytest.mark.parametrize("shape", [(3, 28, 28), (3, 64, 32), (64, 64), (2, 3, 64, 64)])
-def test_a_wrong_size_lists_the_right_ones(shape):
-    for build in (lambda: nets.Encoder(shape, 4), lambda: nets.Decoder(4, shape)):
-        with pytest.raises(ValueError, match="32x32 or 64x64 pixels; pad or resize"):
-            build()
 
 
 @pytest.mark.parametrize(
@@ -144,10 +149,15 @@ def test_a_normed_encoder_uses_its_batch_in_training_only():
         ((3, 32, 32), (), "leave no convolution"),
     ],
 )
-def test_normed_networks_refuse_what_they_cannot_halve(shape, channels, message):
-    for build in (nets.NormedEncoder, lambda s, n, c: nets.NormedDecoder(n, s, c)):
+def test_networks_refuse_what_they_cannot_halve(shape, channels, message):
+    for encoder, decoder in (
+        (nets.Encoder, nets.Decoder),
+        (nets.NormedEncoder, nets.NormedDecoder),
+    ):
         with pytest.raises(ValueError, match=message):
-            build(shape, 4, channels)
+            encoder(shape, 4, channels)
+        with pytest.raises(ValueError, match=message):
+            decoder(4, shape, channels)
 
 
 @pytest.mark.parametrize("kind", [nets.Encoder, nets.NormedEncoder])

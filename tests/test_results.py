@@ -5,8 +5,7 @@ import math
 import pytest
 from scipy import stats
 
-from dvae_lib import files, sources
-from dvae_lib.results import Row, Sweep, interval, results_table
+from dvae_lib.results import Row, interval, results_table
 
 
 def test_interval_of_a_published_table():
@@ -57,10 +56,53 @@ ROWS = [
 
 
 def test_a_failed_claim_is_shown_as_failed():
-    _, held, failed, plain = results_table(ROWS, "classroom").rows
+    """Measurements without a claim or a published number are folded."""
+    table = results_table(ROWS, "classroom")
+    heads, held, failed = table.rows
+    assert heads == ("", "this run, classroom", "published", "claim", "")
     assert held == ("accuracy", "0.91", "0.97", "≥ 0.9", "held")
     assert failed == ("loss <of all>", "123.5 nats", "about 120", "≤ 100", "FAILED")
-    assert plain == ("seconds", "3 s", "", "", "")
+    assert table.folded == [("seconds", "3 s", "", "", "")]
+    assert repr(table).endswith("and 1 more measurements")
+    page = table._repr_html_()
+    assert page.index("FAILED") < page.index("<details>") < page.index("3 s")
+
+
+def test_stored_seeds_and_the_long_run_stand_beside_this_run():
+    seeds = {"accuracy": [0.95, 0.96, 0.97], "loss <of all>": [99.0, 101.0], "seconds": [1.0]}
+    table = results_table(ROWS, "classroom", seeds, {"accuracy": 0.99})
+    heads, held, undecided = table.rows
+    assert heads[1:4] == ("this run, classroom", "stored seeds", "stored long run")
+    assert held[2:] == (str(interval(seeds["accuracy"])), "0.99", "0.97", "≥ 0.9", "held")
+    assert undecided[3:] == ("", "about 120", "≤ 100", "undecided")
+
+
+@pytest.mark.parametrize(
+    ("value", "seeds", "words"),
+    [
+        (0.91, [], "held"),
+        (0.89, [], "FAILED"),
+        (0.89, [0.95], "FAILED"),  # one seed has no interval
+        (0.91, [0.95, 0.951], "held"),
+        (0.89, [0.95, 0.951], "held, not met by this run"),
+        (0.91, [0.80, 0.801], "REFUTED, met by this run"),
+        (0.89, [0.80, 0.801], "REFUTED"),
+        (0.91, [0.80, 0.99], "undecided, met by this run"),
+        (0.89, [0.80, 0.99], "undecided"),
+    ],
+)
+def test_the_interval_over_seeds_gives_the_verdict(value, seeds, words):
+    row = Row("accuracy", value, at_least=0.9)
+    assert results_table([row], "classroom", {"accuracy": seeds}).rows[1][-1] == words
+
+
+def test_an_interval_that_touches_both_sides_of_a_bound_is_undecided():
+    """Mean 0.9 exactly at the bound; and a claim of two bounds, missed on either side."""
+    row = Row("accuracy", 0.9, at_least=0.9, at_most=0.95)
+    assert row.verdict([0.89, 0.91]) == "undecided"
+    assert row.verdict([0.91, 0.911, 0.912]) == "held"
+    assert row.verdict([0.96, 0.961]) == row.verdict([0.80, 0.801]) == "refuted"
+    assert Row("seconds", 3.0).verdict([1.0, 2.0]) == ""
 
 
 def test_smoke_asserts_nothing():
@@ -74,55 +116,3 @@ def test_the_table_is_escaped_html():
     table = results_table(ROWS, "paper")._repr_html_()
     assert ">loss &lt;of all&gt;</td>" in table
     assert ">FAILED</td>" in table
-
-
-def stored_run(seed, value, tier="classroom", code="", **settings):
-    return {
-        "tier": tier,
-        "seed": seed,
-        "settings": settings,
-        "rows": [vars(Row("loss", value))],
-        "code": code,
-        "device": "CPU, 2 threads",
-        "versions": {"torch": "2.15"},
-        "commit": "0123456789abcdef",
-    }
-
-
-def test_a_missing_sweep_says_how_to_make_one(checkout):
-    sweep = Sweep.read("demo")
-    assert sweep.values("loss") == []
-    assert not sweep.out_of_date
-    assert "dvae sweep demo --seeds 0-4" in repr(sweep)
-
-
-def test_a_damaged_sweep_names_the_file(checkout):
-    (checkout.notebooks / "results" / "demo.json").write_text('{"runs": [')
-    with pytest.raises(ValueError, match=r"demo\.json is damaged"):
-        Sweep.read("demo")
-
-
-def test_a_sweep_gives_values_by_tier_and_setting_in_the_order_of_seeds(checkout):
-    runs = [
-        stored_run(10, 3.0, beta=1),
-        stored_run(2, 2.0, beta=1),
-        stored_run(2, 8.0, beta=4),
-        stored_run(2, 9.0, tier="smoke", beta=1),
-    ]
-    files.write_json(sources.results_path("demo"), {"notebook": "demo", "runs": runs})
-    sweep = Sweep.read("demo")
-    assert sweep.values("loss", beta=1) == [2.0, 3.0]
-    assert sweep.values("loss", beta=4) == [8.0]
-    assert sweep.values("loss", tier="smoke", beta=1) == [9.0]
-    assert sweep.values("loss") == []  # settings are never pooled
-    assert sweep.values("other") == []
-
-
-def test_a_stored_sweep_knows_when_its_code_has_changed(checkout):
-    checkout.write("demo", "x = 1")
-    sweep = Sweep("demo", [stored_run(0, 1.0, code=sources.code_digest("demo"))])
-    assert not sweep.out_of_date
-    assert repr(sweep).startswith("1 stored runs, tier classroom, CPU, 2 threads, torch 2.15")
-    checkout.write("demo", "x = 2")
-    assert sweep.out_of_date
-    assert repr(sweep).startswith("OUT OF DATE")

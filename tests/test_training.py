@@ -1,6 +1,5 @@
 """The training loop: against closed forms, and against itself after a kill."""
 
-import functools
 import shutil
 import subprocess
 import sys
@@ -164,55 +163,14 @@ class Interrupted(Exception):
     """What stands for a kill where the process must live on."""
 
 
-def square(model, scale, batch):
-    return {"loss": scale * (model(batch[0]) ** 2).mean()}
+def run(checkpoint, steps=6, rate=0.1, stop_at=None, **other):
+    """Train a small network from a fixed seed; stop_at: raise Interrupted at that step.
 
-
-def with_constant(model):
-    return lambda batch: {"loss": 3 * (model(batch[0]) ** 2).mean()}
-
-
-def with_other_constant(model):
-    return lambda batch: {"loss": 4 * (model(batch[0]) ** 2).mean()}
-
-
-def with_closure(scale, model):
-    return lambda batch: {"loss": scale * (model(batch[0]) ** 2).mean()}
-
-
-def with_default(scale, model):
-    return lambda batch, scale=scale: {"loss": scale * (model(batch[0]) ** 2).mean()}
-
-
-def with_partial(scale, model):
-    return functools.partial(square, model, scale)
-
-
-class Stretched(nn.Linear):
-    """A network whose loss calls a method other than forward."""
-
-    def stretch(self, x):
-        return 2 * self(x)
-
-
-class Shrunk(nn.Linear):
-    def stretch(self, x):
-        return self(x) / 2
-
-
-Shrunk.__name__ = Shrunk.__qualname__ = "Stretched"  # as when a cell is edited and run again
-
-
-def with_method(model):
-    return lambda batch: {"loss": (model.stretch(batch[0]) ** 2).mean()}
-
-
-def run(make_loss, checkpoint, steps=6, rate=0.1, stop_at=None, net=nn.Linear):
-    """Train a small network from a fixed seed; stop_at: raise Interrupted at that step."""
-    torch.manual_seed(0)
-    model = net(4, 2)
+    other: seed, bf16, size of a batch, how often the player moves, width, optimiser, schedule.
+    """
+    torch.manual_seed(other.get("seed", 0))
+    model = nn.Linear(4, other.get("width", 2))
     data = torch.randn(5, 4)
-    player = Player(make_loss(model), torch.optim.Adam(model.parameters(), rate))
 
     class Batches(Always):
         def __getitem__(self, step):
@@ -220,42 +178,97 @@ def run(make_loss, checkpoint, steps=6, rate=0.1, stop_at=None, net=nn.Linear):
                 raise Interrupted
             return super().__getitem__(step)
 
-    train(model, player, Batches(data), steps, checkpoint=checkpoint, checkpoint_every=2)
+        def __repr__(self):
+            return f"batches of {other.get('size', 5)}"
+
+    optimizer = other.get("optimizer", torch.optim.Adam)(model.parameters(), rate)
+    scheduler = None
+    if other.get("falling"):
+        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    player = Player(
+        lambda batch: {"loss": (model(batch[0]) ** 2).mean()},
+        optimizer,
+        other.get("every", 1),
+        scheduler,
+    )
+    options = {"checkpoint": checkpoint, "checkpoint_every": 2, "bf16": other.get("bf16", False)}
+    train(model, player, Batches(data), steps, **options)
     return model.weight.detach()
 
 
 SETTINGS = {
-    "learning rate": ((with_constant, {}), (with_constant, {"rate": 0.2})),
-    "loss code": ((with_constant, {}), (with_other_constant, {})),
-    "closure": tuple((functools.partial(with_closure, scale), {}) for scale in (1, 2)),
-    "default": tuple((functools.partial(with_default, scale), {}) for scale in (1, 2)),
-    "partial": tuple((functools.partial(with_partial, scale), {}) for scale in (1, 2)),
-    "method": tuple((with_method, {"net": net}) for net in (Stretched, Shrunk)),
+    "learning rate": {"rate": 0.2},
+    "steps": {"steps": 8},
+    "seed": {"seed": 1},
+    "bf16": {"bf16": True},
+    "batches": {"size": 4},
+    "every": {"every": 2},
+    "shape": {"width": 3},
+    "optimizer": {"optimizer": torch.optim.AdamW},
 }
 
 
 @pytest.mark.parametrize("changed", SETTINGS)
 def test_a_checkpoint_of_another_set_up_is_set_aside(tmp_path, changed):
     """It is not used (the weights are those of a fresh run) and not lost (it is renamed)."""
-    (first, options), (second, other_options) = SETTINGS[changed]
     checkpoint = tmp_path / "run.safetensors"
     with pytest.raises(Interrupted):
-        run(first, checkpoint, stop_at=3, **options)
+        run(checkpoint, stop_at=3)
     content = checkpoint.read_bytes()
-    weights = run(second, checkpoint, **other_options)
-    assert torch.equal(weights, run(second, None, **other_options))
-    assert (tmp_path / "run.old.safetensors").read_bytes() == content
+    weights = run(checkpoint, **SETTINGS[changed])
+    assert torch.equal(weights, run(None, **SETTINGS[changed]))
+    assert (tmp_path / "run.old1.safetensors").read_bytes() == content
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
-def test_a_checkpoint_of_the_same_set_up_is_used(tmp_path, setting):
-    (make_loss, options), _ = SETTINGS[setting]
+def test_a_second_checkpoint_set_aside_leaves_the_first(tmp_path):
+    checkpoint = tmp_path / "run.safetensors"
+    contents = []
+    for rate in (0.1, 0.2, 0.3):
+        with pytest.raises(Interrupted):
+            run(checkpoint, rate=rate, stop_at=3)
+        contents.append(checkpoint.read_bytes())
+    for k, content in enumerate(contents[:2], start=1):
+        assert (tmp_path / f"run.old{k}.safetensors").read_bytes() == content
+
+
+@pytest.mark.parametrize("other", [{}, *SETTINGS.values(), {"falling": True}], ids=str)
+def test_a_checkpoint_of_the_same_set_up_is_used(tmp_path, other, capsys):
+    """A schedule goes on where it was, too."""
     checkpoint = tmp_path / "run.safetensors"
     with pytest.raises(Interrupted):
-        run(make_loss, checkpoint, stop_at=5, **options)
-    weights = run(make_loss, checkpoint, **options)
-    assert torch.equal(weights, run(make_loss, None, **options))
+        run(checkpoint, stop_at=5, **other)
+    weights = run(checkpoint, **other)
+    assert "run.safetensors: goes on from step 4" in capsys.readouterr().out
+    assert torch.equal(weights, run(None, **other))
     assert list(tmp_path.iterdir()) == []  # used up, nothing set aside
+
+
+def test_a_schedule_moves_on_once_a_move(tmp_path):
+    """The player moves at steps 0, 2 and 4 of 6, so the rate is 1, .1 and .01, and ends at .001."""
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(model.weight)
+    optimizer = torch.optim.SGD(model.parameters(), 1.0)
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.1)
+    player = Player(lambda batch: {"loss": model.weight.sum()}, optimizer, 2, scheduler)
+    train(model, player, Always(torch.zeros(1)), 6)
+    assert -model.weight.item() == pytest.approx(1.11)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.001)
+
+
+def test_seconds_are_counted_once(tmp_path, monkeypatch):
+    """A clock that moves at each step alone: ten steps of a second are ten seconds."""
+    clock = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    model = nn.Linear(1, 1)
+
+    def loss(batch):
+        clock[0] += 1
+        return {"loss": model.weight.sum()}
+
+    player = Player(loss, torch.optim.SGD(model.parameters(), 0.1))
+    options = {"checkpoint": tmp_path / "run.safetensors", "checkpoint_every": 3, "log_every": 2}
+    history = train(model, player, Always(torch.zeros(1)), 10, **options)
+    assert history.seconds == 10
 
 
 def test_a_cell_that_is_interrupted_twice_goes_on_with_the_same_objects(tmp_path):
@@ -292,12 +305,12 @@ def test_a_cell_that_is_interrupted_twice_goes_on_with_the_same_objects(tmp_path
 def test_a_damaged_checkpoint_is_an_error_and_left_in_place(tmp_path, keep):
     checkpoint = tmp_path / "run.safetensors"
     with pytest.raises(Interrupted):
-        run(with_constant, checkpoint, stop_at=3)
+        run(checkpoint, stop_at=3)
     content = checkpoint.read_bytes()
     content = content[: int(keep * len(content)) if keep < 1 else keep]
     checkpoint.write_bytes(content)
     with pytest.raises(ValueError, match=r"run\.safetensors is damaged .* delete it to start"):
-        run(with_constant, checkpoint)
+        run(checkpoint)
     assert checkpoint.read_bytes() == content
 
 

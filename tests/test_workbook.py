@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from dvae_lib import sources, workbook
+from dvae_lib import workbook
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def run():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tier": "fast"}, "tier 'fast'; choose one of: smoke, classroom, paper"),
+        ({"tier": "fast"}, "tier 'fast'; choose one of: smoke, classroom, long, paper"),
         ({"seed": -1}, "seed -1; choose an integer from 0 up"),
         ({"seed": 0.5}, "seed 0.5; choose an integer"),
         ({"device": "cuda:99"}, "device 'cuda:99' is not on this machine; there are: cpu"),
@@ -48,8 +48,17 @@ def test_devices():
     assert workbook.pick_device("auto").type == best
 
 
-def test_pick_takes_the_value_of_the_tier_and_wants_all_three(run):
-    assert run.pick(smoke=20, classroom=4_000, paper=200_000) == 20
+@pytest.mark.parametrize(
+    ("tier", "value", "without_long"),
+    [("smoke", 20, 20), ("classroom", 4_000, 4_000), ("long", 9_000, 4_000), ("paper", 7, 7)],
+)
+def test_pick_takes_the_value_of_the_tier(tier, value, without_long):
+    run = workbook.start("demo", tier, 0, "cpu")
+    assert run.pick(smoke=20, classroom=4_000, long=9_000, paper=7) == value
+    assert run.pick(smoke=20, classroom=4_000, paper=7) == without_long
+
+
+def test_pick_wants_a_value_for_each_tier(run):
     with pytest.raises(ValueError, match=r"pick\(smoke, paper\); give a value for each"):
         run.pick(smoke=20, paper=200_000)
 
@@ -213,67 +222,3 @@ def test_an_unknown_notebook_lists_those_there_are(checkout):
     checkout.write("00_start_here")
     with pytest.raises(ValueError, match="no notebook '07_x'; there are: 00_start_here, 01_vae"):
         workbook.definitions("07_x")
-
-
-def test_the_digest_ignores_words_and_layout(checkout):
-    checkout.write("demo", *CELLS)
-    digest = sources.code_digest("demo")
-    words = (
-        CELLS[1].replace("Twice x.", "Two times x.").replace("return 3", "# three\n    return 3")
-    )
-    checkout.write("demo", CELLS[0] + "\n# a comment\n", words.replace("\n\n\n", "\n\n"), CELLS[2])
-    assert sources.code_digest("demo") == digest
-    assert len(digest) == 16
-
-
-def test_the_digest_follows_the_notebook_and_what_its_numbers_depend_on(checkout):
-    """A KL is called and rests on nothing; sprites rest on their constants; figures only draw."""
-    code = "from dvae_lib import data, figures, objectives\nkl = objectives.kl_standard_normal"
-    checkout.write("demo", code)
-    digests = [sources.code_digest("demo")]
-
-    def changes(edit, *arguments):
-        edit(*arguments)
-        digests.append(sources.code_digest("demo"))
-        return digests[-1] != digests[-2]
-
-    def edit(module, old, new):
-        path = checkout.library / f"{module}.py"
-        assert old in path.read_text()
-        path.write_text(path.read_text().replace(old, new))
-
-    assert changes(edit, "objectives", "0.5 * (mean**2", "0.6 * (mean**2")
-    assert not changes(edit, "objectives", "sigma=1.0", "sigma=2.0")  # of another function
-    assert not changes(edit, "nets", "HIDDEN = 256", "HIDDEN = 128")
-    assert not changes(edit, "figures", "DPI = 100", "DPI = 90")
-    assert not changes(edit, "data/sprites", "WINDOW = 28", "WINDOW = 30")
-    code += "\nimages = data.load('sprites')"
-    assert changes(checkout.write, "demo", code)
-    assert changes(edit, "data/sprites", "WINDOW = 30", "WINDOW = 32")  # load > render > WINDOW
-    assert changes(edit, "data/factor_data", "float().div_(255)", "float().div_(256)")
-    assert not changes(edit, "data/digits", "HUES = 10", "HUES = 11")
-    code += "\nreal = data.load('shapes3d')"  # a function of originals.py, not a module
-    assert changes(checkout.write, "demo", code)
-    assert changes(edit, "data/originals", "(10, 10, 10, 8, 4, 15)", "(10, 10, 10, 8, 4, 16)")
-
-
-@pytest.mark.parametrize("by", ["from dvae_lib import metrics", "from dvae_lib.metrics import mig"])
-def test_the_digest_follows_metrics_where_they_are_imported(checkout, by):
-    """A variable named like a metric is not that metric."""
-    path = checkout.library / "metrics" / "information_scores.py"
-    digests = {}
-    for old, new in (("topk(2", "topk(2"), ("topk(2", "topk(3")):
-        path.write_text(path.read_text().replace(old, new))
-        for code in ("gap = mig = 1", f"{by}\nmig = mig"):
-            checkout.write("demo", code)
-            digests.setdefault(code, []).append(sources.code_digest("demo"))
-    assert [len(set(pair)) for pair in digests.values()] == [1, 2]
-
-
-def test_the_digest_follows_notebooks_that_definitions_are_read_from(checkout):
-    checkout.write("01_vae", "def loss():\n    return 1")
-    reading = 'from dvae_lib import workbook\nvae = workbook.definitions("01_vae")'
-    checkout.write("11_side_by_side", reading)
-    before = sources.code_digest("11_side_by_side")
-    checkout.write("01_vae", "def loss():\n    return 2")
-    assert sources.code_digest("11_side_by_side") != before

@@ -122,6 +122,10 @@ class FactorData:
         """Batches in a shuffled order, for training. See Batches."""
         return Batches(self, batch_size, seed)
 
+    def fresh(self, batch_size, seed=0):
+        """Batches of images that are drawn anew at each step, for training. See FreshBatches."""
+        return FreshBatches(self, batch_size, seed)
+
     def column(self, name):
         """The position of a factor. Raises ValueError, listing the names, if there is none."""
         if name not in self.factor_names:
@@ -267,6 +271,39 @@ class Batches:
         start = position * self.batch_size
         index = self._order[start : start + self.batch_size]
         return Batch(self.data.floats(index), self.data.factors[index], index)
+
+
+class FreshBatches:
+    """Batches of new images as a pure function of (seed, step): `batches[step]` is a Batch.
+
+    Every factor is drawn uniformly from its levels and the images are rendered, so that no image
+    is learnt by heart. For a set with bases, those of random rows are taken together with the
+    factors that they fix, and `index` holds the rows; else it holds -1. Raises ValueError for a
+    set that is not procedural.
+    """
+
+    def __init__(self, data, batch_size, seed=0):
+        if data.renderer is None:
+            raise ValueError(f"{data.name} is not procedural; use `batches`, which shuffles it")
+        if batch_size < 1:
+            raise ValueError(f"batch size {batch_size}; choose 1 or more")
+        self.data, self.batch_size, self.seed = data, batch_size, seed
+
+    def __repr__(self):
+        return f"FreshBatches({self.data!r}, batch_size={self.batch_size}, seed={self.seed})"
+
+    def __getitem__(self, step):
+        data, rng = self.data, np.random.default_rng((self.seed, step))
+        shape = (self.batch_size, len(data.factor_sizes))
+        factors = torch.from_numpy(rng.integers(0, data.factor_sizes, shape)).to(data.device)
+        if data.bases is None:
+            index, bases = torch.full((self.batch_size,), -1, device=data.device), None
+        else:
+            index = torch.from_numpy(rng.integers(0, len(data), self.batch_size)).to(data.device)
+            bases = data.bases[index]
+            for name in data.base_factors:
+                factors[:, data.column(name)] = data.factors[index, data.column(name)]
+        return Batch(data.render(factors, bases).float().div_(255), factors, index)
 
 
 def choose(n, total, seed):

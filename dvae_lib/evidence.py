@@ -1,0 +1,166 @@
+"""Stored runs of a notebook, and the witness that tells whether they still belong to the code.
+
+notebooks/results/NAME.json holds for each tier a sweep: its runs, one a seed and setting, and the
+record of a run at tier smoke of the same commit, the *witness*. A smoke run today that records the
+witness's numbers says that the code still gives them; one that does not, says that the stored runs
+are out of date. So an edit that changes no number outdates nothing.
+
+Equal code on an equal machine gives equal bits. To be told from an edit that adds the same numbers
+in another order, a witness is run twice, with one thread and with two, and keeps for each row how
+far apart the two are: its `spread`. A row may move by SPREADS of these, and by SMALL in any case.
+
+Beside its rows a record holds what `Run.pick` gave out: sizes of other tiers that a smoke run does
+not use can be compared as well. What no smoke run meets, such as code for one tier alone or an
+image that only a larger set has, no witness sees.
+"""
+
+from . import files, sources
+from .results import TIERS, Row
+
+# A spread is one draw of what rounding does to a row, so another may well be several times as far.
+SPREADS = 10
+# Of 304 rows of eight notebooks, those whose two runs agree to the bit are TODO
+SMALL = 1e-3
+
+
+class Sweep:
+    """The stored runs of a notebook, over all tiers: one a seed and setting.
+
+    runs: their records. witnesses: {tier: the record of a smoke run}.
+    """
+
+    def __init__(self, notebook, runs=(), witnesses=None):
+        self.notebook, self.runs, self.witnesses = notebook, list(runs), witnesses or {}
+
+    @classmethod
+    def read(cls, notebook):
+        """The sweep of a notebook, without runs where none is stored."""
+        path = sources.results_path(notebook)
+        sweep = cls(notebook)
+        if path.exists():
+            stored = files.read_json(path)
+            try:
+                for tier, part in stored["sweeps"].items():
+                    sweep.runs += part["runs"]
+                    sweep.witnesses[tier] = part["witness"]
+            except (KeyError, TypeError, AttributeError) as error:
+                raise ValueError(
+                    f"{path} is damaged ({error!r}): get it back from git, or delete it and run "
+                    f"dvae sweep {notebook} --seeds 0-4"
+                ) from error
+        return sweep
+
+    def write(self):
+        """Store the sweep, its runs in the order of tiers, settings and seeds. Returns the path."""
+        tiers = [tier for tier in TIERS if any(run["tier"] == tier for run in self.runs)]
+        sweeps = {
+            tier: {
+                "witness": self.witnesses.get(tier),
+                "runs": sorted((run for run in self.runs if run["tier"] == tier), key=key),
+            }
+            for tier in tiers
+        }
+        path = sources.results_path(self.notebook)
+        files.write_json(path, {"notebook": self.notebook, "sweeps": sweeps})
+        return path
+
+    def add(self, tier, runs, witness):
+        """Put runs of a tier in, in the place of those with their settings and seeds.
+
+        Runs that stay must be of code with the numbers of `witness`; where the stored witness
+        differs from it, they are left out. Returns the runs left out.
+        """
+        own = [run for run in self.runs if run["tier"] == tier]
+        new = {key(run) for run in runs}
+        left = [run for run in own if key(run) not in new]
+        stale = left if differences(self.witnesses.get(tier), witness, tier) else []
+        gone = new | {key(run) for run in stale}
+        self.runs = [r for r in self.runs if r["tier"] != tier or key(r) not in gone] + list(runs)
+        self.witnesses[tier] = witness
+        return stale
+
+    def select(self, tier="classroom", **settings):
+        """The runs of a tier with exactly these settings beside the notebook's own."""
+        return [run for run in self.runs if (run["tier"], run["settings"]) == (tier, settings)]
+
+    def values(self, name, tier="classroom", **settings):
+        """The recorded values of `name`, one a seed, in the order of the seeds."""
+        runs = sorted(self.select(tier, **settings), key=lambda run: run["seed"])
+        return [row["value"] for run in runs for row in run["rows"] if row["name"] == name]
+
+    def seeds(self, tier):
+        """{name: values over the stored seeds} of all rows of a tier, with no other settings."""
+        names = {row["name"] for run in self.select(tier) for row in run["rows"]}
+        return {name: self.values(name, tier) for name in names}
+
+    @property
+    def out_of_date(self):
+        """True if the notebook's last smoke run on this machine differs from a stored witness.
+
+        False where there is none, and where it cannot be compared (see `comparable`).
+        """
+        path = sources.run_folder(self.notebook, "smoke", 0) / "results.json"
+        record = files.read_json(path) if path.exists() else {}
+        if not record.get("complete"):
+            return False
+        return any(
+            comparable(witness, record) and differences(witness, record, tier)
+            for tier, witness in self.witnesses.items()
+        )
+
+    def __repr__(self):
+        if not self.runs:
+            return f"no stored sweep; make one with: dvae sweep {self.notebook} --seeds 0-4"
+        state = "OUT OF DATE, a smoke run gives other numbers; " if self.out_of_date else ""
+        first = self.runs[0]
+        tiers = "/".join(t for t in TIERS if any(run["tier"] == t for run in self.runs))
+        return (
+            f"{state}{len(self.runs)} stored runs, tier {tiers}, {first['device']}, "
+            f"torch {first['versions']['torch']}, code {first['commit'][:12]}"
+        )
+
+
+def key(run):
+    """What tells a stored run from the others of its tier."""
+    return (run["tier"], str(sorted(run["settings"].items())), run["seed"])
+
+
+def differences(witness, record, tier):
+    """In what a smoke run differs from a stored witness, as a list of sentences.
+
+    Compared are the names of rows, their values, their bounds, and the sizes that the notebook
+    picks at `tier`.
+    """
+    if not witness:
+        return ["no witness is stored"]
+    old, new = ({row["name"]: Row(**row) for row in made["rows"]} for made in (witness, record))
+    found = [f"{name} is recorded no more" for name in old if name not in new]
+    found += [f"{name} is new" for name in new if name not in old]
+    for name in old.keys() & new.keys():
+        was, now = old[name], new[name]
+        room = SMALL * max(1, abs(was.value)) + SPREADS * witness["spread"].get(name, 0)
+        if abs(now.value - was.value) > room:
+            found.append(f"{name} was {was.value:.6g} and is {now.value:.6g}")
+        if was.bound != now.bound:
+            found.append(f"the claim on {name} was {was.bound or 'none'}, is {now.bound or 'none'}")
+    sizes = [[pick[tier] for pick in made["picks"]] for made in (witness, record)]
+    if sizes[0] != sizes[1]:
+        found.append(f"picked at tier {tier} was {sizes[0]} and is {sizes[1]}")
+    return sorted(found)
+
+
+def comparable(witness, record):
+    """True if numbers of the two records may be compared: same torch minor version and processor.
+
+    Another of either adds numbers in another order from the first step on, and a training makes
+    of that what another seed would.
+    """
+    return bool(witness) and all(
+        _minor(witness["versions"]["torch"], record["versions"]["torch"])
+        and witness[name] == record[name]
+        for name in ("processor",)
+    )
+
+
+def _minor(a, b):
+    return a.split(".")[:2] == b.split(".")[:2]
