@@ -4,7 +4,8 @@
 nbgrader's own API. A course is a folder:
 
     source/A/A.ipynb      with solutions and hidden tests; never handed out
-    release/A/            what students get: A.ipynb, A.reference, the library's wheel, results/
+    release/A/            what students get: A.ipynb, A.reference, the library's wheel, and
+                          results/ and models/, where some are stored
     submitted/S/A/        put there by nbgrader's exchange, JupyterHub or hand: what student S did
     autograded/S/A/, feedback/S/A/, grades.csv, gradebook.db   written by `grade`
 """
@@ -86,9 +87,10 @@ def release(notebooks, folder):
             (source / f"{name}.reference").write_text(exercises.pack(answers))
             (source / "READ_ME.txt").write_text(HANDOUT.format(wheel=wheel.name, notebook=name))
             shutil.copy(wheel, source)
-            if (stored := sources.results_path(name)).exists():
-                (source / "results").mkdir(exist_ok=True)
-                shutil.copy(stored, source / "results")
+            for stored in (sources.results_path(name), sources.models_path(name)):
+                if stored.exists():  # results/ or models/, which the notebook opens beside itself
+                    (source / stored.parent.name).mkdir(exist_ok=True)
+                    shutil.copy(stored, source / stored.parent.name)
             _succeed(_api(folder).generate_assignment(name, force=True, create=True), name)
     return [folder / "release" / name / f"{name}.ipynb" for name in texts]
 

@@ -1,13 +1,14 @@
 """What notebook 01 teaches, against values that were found in another way, in float64."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch.distributions import Normal
 
-from dvae_lib import workbook
+from dvae_lib import models, workbook
 
 NOTEBOOK = "01_vae"
 GRID = torch.linspace(-9, 9, 4001, dtype=torch.float64)
@@ -114,6 +115,54 @@ def test_the_strong_decoder_sees_no_pixel_at_or_after_its_own(taught):
         moved = (model.logits(changed, z).flatten() - before).abs() > 1e-7
         assert not moved[: position + 1].any()
         assert moved.any() or position == 1023
+
+
+def test_the_narrow_networks_fit_four_times_into_what_may_be_stored(taught):
+    """Counted by hand for 64x64: kernels of 4x4, 16 pixels of 64 channels to 64 to 20 and back."""
+    taught.run = SimpleNamespace(device="cpu")
+    kernels = 16 * (1 * 16 + 16 * 32 + 32 * 32 + 32 * 64)
+    encoder = kernels + 3 * (16 + 32 + 32 + 64) + (1024 * 64 + 64) + (64 * 20 + 20)
+    decoder = (
+        kernels + (32 + 32 + 16 + 1) + 2 * (32 + 32 + 16) + (10 * 64 + 64) + (64 * 1024 + 1024)
+    )
+    models_of = [taught.narrow_vae((1, side, side), 10) for side in (32, 64)]
+    sizes = [sum(p.numel() for p in model.parameters()) for model in models_of]
+    assert sizes[1] == encoder + decoder
+    assert 2 * sum(2 * size for size in sizes) < models.MAX_BYTES  # two of each, two bytes a weight
+
+
+def test_an_autoencoder_pays_for_its_mean_code_alone(taught, images):
+    """log p(x|z) of the tiny model at its mean code, by hand; log_var has no part in it."""
+    vae = TinyVAE()
+    vae.posterior = lambda x: (TinyVAE.posterior(vae, x)[0], torch.full((16, 1), torch.nan))
+    logits = (0.4 * images.sum((1, 2, 3)) - 0.5)[:, None] * vae.weights + 0.3
+    pixels = images.flatten(1)
+    log_p = (pixels * logits - torch.log1p(logits.exp())).sum(1)
+    found = taught.make_autoencoder_loss(vae)(SimpleNamespace(images=images))["loss"]
+    assert found.item() == pytest.approx(-log_p.mean().item())
+    assert taught.cost_at_mean(vae, images) == pytest.approx(-log_p.mean().item())
+
+
+def test_the_law_of_an_autoencoders_codes_has_their_mean_and_covariance(taught, images):
+    model = TinyVAE()
+    model.posterior = lambda x: (x.flatten(1)[:, :3] * torch.tensor([1.0, 2.0, 3.0]), None)
+    law = taught.fitted_gaussian(model, images)
+    assert torch.allclose(law.mean, torch.tensor([0.5, 1.0, 1.5]).double())
+    # Independent fair bits, times 1, 2, 3; 16 samples divide by 15.
+    assert torch.allclose(
+        law.covariance_matrix, torch.diag(torch.tensor([1.0, 4, 9])).double() * 4 / 15
+    )
+
+
+def test_a_baseline_changes_no_mean_and_takes_spread_away(taught):
+    """For z ~ N(0, 1), ((z - 2)^2 - 5) z = z^3 - 4 z^2 - z has the mean -4 and the second moment
+
+    E[z^6] + 16 E[z^4] + E[z^2] - 2 E[z^4] = 15 + 48 + 1 - 6 = 58 (odd powers vanish).
+    """
+    torch.manual_seed(1)
+    draws = taught.gradient_draws(1, 400_000)[2].double()
+    assert draws.mean().item() == pytest.approx(-4, abs=0.06)
+    assert draws.var().item() == pytest.approx(58 - 16, rel=0.03)
 
 
 def test_gradient_draws_are_unbiased(taught):

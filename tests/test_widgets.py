@@ -267,3 +267,32 @@ def test_the_sampler_draws_once_a_click_and_a_class():
     assert len(drawn) == 3
     with pytest.raises(ValueError, match="no classes to draw images of"):
         widgets.sampler(draw, [])
+
+
+# Switches
+
+
+def test_a_switch_shows_one_widget_and_decodes_for_it_alone(decoder):
+    other = Decoder()
+    switch = widgets.switch(
+        {"stored": widgets.traverse(decoder, CODES), "here": widgets.traverse(other, CODES)}
+    )
+    assert decoder.codes == other.codes == []
+    assert "application/vnd.jupyter.widget-view+json" in display(switch)
+    assert (len(decoder.codes), len(other.codes)) == (1, 0)
+    shown = [widget.layout.display for widget in switch.choices.values()]
+    assert shown == [None, "none"]
+    switch.buttons.value = "here"
+    assert [widget.layout.display for widget in switch.choices.values()] == ["none", None]
+    switch.choices["stored"].sliders[0].value = 1.0
+    switch.choices["here"].sliders[0].value = 2.0
+    assert len(decoder.codes) == 1
+    assert other.codes == [CODES[0].tolist(), [2.0, 1.0, -1.0]]
+    switch.buttons.value = "stored"  # it catches up with what was set meanwhile
+    assert decoder.codes[1:] == [[1.0, 1.0, -1.0]]
+
+
+def test_a_switch_of_one_has_no_buttons(traverse):
+    assert widgets.switch({"here": traverse}) is traverse
+    with pytest.raises(ValueError, match="no widgets to choose from"):
+        widgets.switch({})
