@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from dvae_lib import workbook
+from dvae_lib.evidence import Sweep
 
 
 @pytest.fixture
@@ -222,3 +223,32 @@ def test_an_unknown_notebook_lists_those_there_are(checkout):
     checkout.write("00_start_here")
     with pytest.raises(ValueError, match="no notebook '07_x'; there are: 00_start_here, 01_vae"):
         workbook.definitions("07_x")
+
+
+# --- the table at the end ------------------------------------------------------------------------
+
+
+def stored(seed, tier, value):
+    return {"tier": tier, "seed": seed, "settings": {}, "rows": [{"name": "loss", "value": value}]}
+
+
+def test_the_results_stand_beside_stored_seeds_and_the_long_run(checkout, monkeypatch):
+    runs = [stored(seed, "classroom", 2.0 + seed) for seed in (0, 1)] + [stored(0, "long", 0.5)]
+    Sweep("demo", runs).write()
+    for tier, beside in (
+        ("classroom", {"this run, classroom": "9", "stored long run": "0.5"}),
+        ("long", {"this run, long": "9"}),
+        ("smoke", {"this run, smoke": "9", "stored long run": "0.5"}),
+    ):
+        run = workbook.start("demo", tier, 0, "cpu")
+        run.record("loss", 9, at_most=10)
+        heads, row = run.results().rows
+        table = dict(zip(heads, row, strict=True))
+        assert beside.items() <= table.items()
+        assert ("stored seeds" in table) is (tier == "classroom")
+        assert ("stored long run" in table) is (tier != "long")
+    # Seeds of code that has changed say nothing of it.
+    monkeypatch.setattr(Sweep, "out_of_date", True)
+    run = workbook.start("demo", "classroom", 0, "cpu")
+    run.record("loss", 9, at_most=10)
+    assert "stored seeds" not in run.results().rows[0]
