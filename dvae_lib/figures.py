@@ -55,31 +55,33 @@ def in_palette(png):
     grain that could be taken for the network's. A PNG with transparency is left as it is.
     """
     picture = Image.open(io.BytesIO(png))
-    options = {"optimize": True} | {k: v for k, v in picture.info.items() if k == "dpi"}
-    picture = picture.convert("RGBA")
-    if picture.getextrema()[3] != (255, 255):
+    if picture.mode == "P" or picture.convert("RGBA").getextrema()[3] != (255, 255):
         return png
-    picture = picture.convert("RGB")
+    options = {"optimize": True} | {k: v for k, v in picture.info.items() if k == "dpi"}
+    given, picture = picture.mode, picture.convert("RGB")
     pixels = np.asarray(picture).astype(int)
-
-    def off(other):
-        return np.abs(np.asarray(other.convert("RGB")) - pixels).max(2)
-
-    smaller = None
-    if picture.getcolors(256):
-        smaller = picture.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-        smaller = None if off(smaller).any() else smaller
-    elif picture.getcolors(MANY_COLOURS):
-        enough = pixels.size // 300  # k-means stops when only 1 % of the pixels change their colour
-        cover = Image.Quantize.MAXCOVERAGE
-        smaller = picture.quantize(256, cover, kmeans=enough, dither=Image.Dither.NONE)
-        error = off(smaller)
-        smaller = None if error.max() > 16 or (error > 8).mean() > 0.001 else smaller
-    if smaller is None:
-        smaller = Image.fromarray((5 * np.round(pixels / 5)).astype(np.uint8))
+    rounded = 5 * np.round(pixels / 5).astype(np.uint8)
+    if given == "RGB" and np.array_equal(rounded, pixels):
+        return png  # it has been here before
+    smaller = _of_256_colours(picture, pixels) or Image.fromarray(rounded)
     buffer = io.BytesIO()
     smaller.save(buffer, "PNG", **options)
     return min(buffer.getvalue(), png, key=len)
+
+
+def _of_256_colours(picture, pixels):
+    """A picture with a palette, within the bound of `in_palette`; None if there is none."""
+    if exact := picture.getcolors(256) is not None:
+        method, enough = Image.Quantize.MEDIANCUT, 0
+    elif picture.getcolors(MANY_COLOURS):
+        # k-means stops when less than 1 % of the pixels change their colour
+        method, enough = Image.Quantize.MAXCOVERAGE, pixels.size // 300
+    else:
+        return None
+    found = picture.quantize(256, method, enough, dither=Image.Dither.NONE)
+    off = np.abs(np.asarray(found.convert("RGB")) - pixels).max(2)
+    good = off.max() == 0 if exact else off.max() <= 16 and np.mean(off > 8) <= 0.001
+    return found if good else None
 
 
 def subplots(rows=1, columns=1, *, alt, size=None, **options):
