@@ -10,8 +10,11 @@ import math
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.transforms import Affine2D, Bbox
+from PIL import Image
 
 DPI = 100
+MANY_COLOURS = 1 << 15  # a palette of 256 does not serve so many, and takes seconds to make
 
 
 class DescribedFigure(Figure):
@@ -24,13 +27,61 @@ class DescribedFigure(Figure):
         self.alt = alt
 
     def _repr_mimebundle_(self, include=None, exclude=None):
+        # What is tight, in whole pixels, so that a picture placed on whole pixels stays there.
+        self.draw_without_rendering()
+        corners = self.get_tightbbox().padded(0.1).get_points() * self.dpi
+        box = Bbox([np.floor(corners[0]), np.ceil(corners[1])]).transformed(
+            Affine2D().scale(1 / self.dpi)
+        )
         buffer = io.BytesIO()
-        self.savefig(buffer, format="png", bbox_inches="tight")
+        self.savefig(buffer, format="png", bbox_inches=box)
         data = {
-            "image/png": base64.b64encode(buffer.getvalue()).decode(),
+            "image/png": base64.b64encode(in_palette(buffer.getvalue())).decode(),
             "text/plain": f"[figure] {self.alt}",
         }
         return data, {"image/png": {"alt": self.alt}}
+
+
+def in_palette(png):
+    """The bytes of a PNG as fewer bytes of a PNG, with nothing lost that can be seen.
+
+    An image of at most 256 colours gets a palette and keeps every pixel. One of more gets a
+    palette of 256, without dithering, if every channel of every pixel then is within 16 of 255 of
+    what it was, and of 99.9 % of the pixels within 8. Otherwise it keeps true colour, each channel
+    rounded to a multiple of 5, hence within 2 (white and black stay).
+
+    The bound is what we saw at three times the size: curves, letters, heat maps and faces that
+    meet it look the same; shaded rooms (off by up to 31) show bands, and decoded digits (26) a
+    grain that could be taken for the network's. A PNG with transparency is left as it is.
+    """
+    picture = Image.open(io.BytesIO(png))
+    if picture.mode == "P" or picture.convert("RGBA").getextrema()[3] != (255, 255):
+        return png
+    options = {"optimize": True} | {k: v for k, v in picture.info.items() if k == "dpi"}
+    given, picture = picture.mode, picture.convert("RGB")
+    pixels = np.asarray(picture).astype(int)
+    rounded = 5 * np.round(pixels / 5).astype(np.uint8)
+    if given == "RGB" and np.array_equal(rounded, pixels):
+        return png  # it has been here before
+    smaller = _of_256_colours(picture, pixels) or Image.fromarray(rounded)
+    buffer = io.BytesIO()
+    smaller.save(buffer, "PNG", **options)
+    return min(buffer.getvalue(), png, key=len)
+
+
+def _of_256_colours(picture, pixels):
+    """A picture with a palette, within the bound of `in_palette`; None if there is none."""
+    if exact := picture.getcolors(256) is not None:
+        method, enough = Image.Quantize.MEDIANCUT, 0
+    elif picture.getcolors(MANY_COLOURS):
+        # k-means stops when less than 1 % of the pixels change their colour
+        method, enough = Image.Quantize.MAXCOVERAGE, pixels.size // 300
+    else:
+        return None
+    found = picture.quantize(256, method, enough, dither=Image.Dither.NONE)
+    off = np.abs(np.asarray(found.convert("RGB")) - pixels).max(2)
+    good = off.max() == 0 if exact else off.max() <= 16 and np.mean(off > 8) <= 0.001
+    return found if good else None
 
 
 def subplots(rows=1, columns=1, *, alt, size=None, **options):
@@ -64,12 +115,18 @@ def to_pixels(images):
 
 
 def image_grid(images, columns, alt, row_labels=(), column_labels=(), scale=0.7):
-    """Images (N, C, H, W) in a grid, row by row. scale: inches an image."""
-    rows = math.ceil(len(images) / columns)
-    figure, axes = subplots(alt=alt, size=(scale * columns + 1.2 * bool(row_labels), scale * rows))
+    """Images (N, C, H, W) in a grid, row by row. scale: inches an image, about.
+
+    Every pixel of an image is a square of the same whole number of pixels in the figure.
+    """
     gap = 2
     height, width = images.shape[2] + gap, images.shape[3] + gap
-    axes.imshow(tile(images, columns, gap), interpolation="nearest")
+    sheet = tile(images, columns, gap)
+    zoom = max(1, round(scale * DPI / width))
+    size = [zoom * side / DPI for side in sheet.shape[1::-1]]
+    figure = DescribedFigure(alt, figsize=size, layout=None)
+    axes = figure.add_axes((0, 0, 1, 1))  # labels stand outside; they are part of the tight box
+    axes.imshow(sheet, interpolation="nearest")
     axes.set_yticks([k * height + height / 2 - gap for k in range(len(row_labels))], row_labels)
     axes.set_xticks([k * width + width / 2 - gap for k in range(len(column_labels))], column_labels)
     axes.tick_params(length=0, labelsize=8)

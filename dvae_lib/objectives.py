@@ -142,3 +142,12 @@ def dip_penalty(mean, log_var, lambda_d, lambda_od, form="II"):
     diagonal = covariance.diagonal()
     off = covariance - torch.diag(diagonal)
     return lambda_od * (off**2).sum() + lambda_d * ((diagonal - 1) ** 2).sum()
+
+
+def factor_cross_entropy(logits, factors, sizes):
+    """Cross-entropy in nats, summed over factors and averaged over the batch: a scalar.
+
+    logits: (B, sum of sizes), the levels of one factor after those of another; factors: int64
+    (B, K), the true levels; sizes: the K numbers of levels.
+    """
+    return sum(map(F.cross_entropy, logits.split(sizes, 1), factors.T))

@@ -24,6 +24,81 @@ def test_a_figure_is_shown_as_a_png_with_alternative_text():
     assert min(picture.size) > 100
 
 
+def decoded(png):
+    picture = Image.open(io.BytesIO(png))
+    return picture.mode, np.asarray(picture.convert("RGB")).astype(int)
+
+
+def as_png(pixels):
+    """As Matplotlib writes them: with an opaque alpha channel, and how many dots an inch has."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).convert("RGBA").save(buffer, "PNG", dpi=(100, 100))
+    return buffer.getvalue()
+
+
+def test_few_colours_get_a_palette_and_keep_every_pixel():
+    colours = np.random.default_rng(0).integers(0, 256, (256, 3))
+    pixels = colours[np.random.default_rng(1).integers(0, 256, (150, 200))]
+    small = figures.in_palette(as_png(pixels))
+    mode, found = decoded(small)
+    assert mode == "P"
+    assert np.array_equal(found, pixels)
+    assert len(small) < len(as_png(pixels)) / 2
+    assert Image.open(io.BytesIO(small)).info["dpi"] == pytest.approx((100, 100), abs=0.01)
+    assert figures.in_palette(small) == small
+
+
+def test_text_and_curves_get_a_palette_in_which_nothing_is_seen_to_change():
+    figure, axes = figures.subplots(alt="Twenty curves of different colours.")
+    x = np.linspace(0, 1, 50)
+    for k in range(20):
+        axes.plot(x, np.sin(7 * x + k), color=((k / 20), 0.5, 1 - k / 20))
+    figure.savefig(buffer := io.BytesIO(), format="png")
+    mode, found = decoded(figures.in_palette(buffer.getvalue()))
+    _, before = decoded(buffer.getvalue())
+    assert len(np.unique(before.reshape(-1, 3), axis=0)) > 256
+    assert mode == "P"
+    off = np.abs(found - before).max(2)
+    assert off.max() <= 16
+    assert np.mean(off > 8) <= 0.001
+
+
+def test_an_image_that_a_palette_would_spoil_keeps_true_colour():
+    """Smooth but for a little noise, in all three channels: 256 colours would leave bands."""
+    y, x = np.mgrid[0:200, 0:200] * 255 // 199
+    pixels = np.stack([x, y, (x + y) // 2], 2) + np.random.default_rng(0).integers(
+        0, 9, (200, 200, 3)
+    )
+    pixels[0, 0], pixels[0, -1] = (0, 0, 0), (255, 0, 255)
+    pixels = pixels.clip(0, 255)
+    small = figures.in_palette(as_png(pixels))
+    mode, found = decoded(small)
+    assert mode == "RGB"
+    assert len(small) < 0.8 * len(as_png(pixels))
+    assert figures.in_palette(small) == small
+    assert np.abs(found - pixels).max() <= 2
+    assert found[0, 0].tolist() == [0, 0, 0]
+    assert found[0, -1].tolist() == [255, 0, 255]
+
+
+def test_a_transparent_image_is_left_as_it_is():
+    buffer = io.BytesIO()
+    Image.new("RGBA", (20, 20), (255, 0, 0, 100)).save(buffer, "PNG")
+    assert figures.in_palette(buffer.getvalue()) == buffer.getvalue()
+
+
+@pytest.mark.parametrize(("side", "zoom"), [(28, 2), (32, 2), (64, 1)])
+def test_pixels_of_a_grid_are_squares_of_whole_pixels(side, zoom):
+    """The pictures stand in what is shown exactly, each pixel zoom x zoom times, labels or not."""
+    images = torch.randint(0, 4, (6, 1, side, side), dtype=torch.uint8) * 85  # no rounding
+    figure = figures.image_grid(images, 3, "Six noisy images.", ["upper", "lower"])
+    data, _ = figure._repr_mimebundle_()
+    _, found = decoded(base64.b64decode(data["image/png"]))
+    sheet = np.kron(figures.tile(images, 3), np.ones((zoom, zoom, 1), int))
+    windows = np.lib.stride_tricks.sliding_window_view(found[..., 0], sheet.shape[:2])
+    assert (windows == sheet[..., 0]).all((2, 3)).sum() == 1
+
+
 def test_a_figure_without_alternative_text_is_an_error():
     with pytest.raises(ValueError, match="needs alternative text"):
         figures.subplots(alt="")

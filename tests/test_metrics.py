@@ -226,6 +226,9 @@ def test_every_model_of_dci_goes_by_its_name(model):
     score = metrics.dci(v + noise(*v.shape, scale=0.05), v, model=model)
     np.testing.assert_allclose(score.matrix.sum(1), 1, atol=1e-6)
     assert score.scalars["I"] > 0.9
+    # scikit-learn's importances come without terms to resample: no interval, not one of width 0.
+    resampled = {"I"} if model != "binned boosting" else {"D", "C", "I"}
+    assert set(score.intervals(20)) == resampled
     with pytest.raises(ValueError, match="model 'trees'; there are: binned boosting"):
         metrics.dci(v, v, model="trees")
 

@@ -205,3 +205,13 @@ def test_dip_penalty_of_known_moments():
     assert float(objectives.dip_penalty(mean, zero, 10, 5, "II")) == 20
     with pytest.raises(ValueError, match="choose I or II"):
         objectives.dip_penalty(mean, zero, 10, 5, "III")
+
+
+def test_cross_entropy_over_factors_by_hand():
+    """Two factors of 2 and 3 levels: -log of the probability of each true level, summed."""
+    shares = torch.tensor([[0.25, 0.75, 0.5, 0.25, 0.25], [0.5, 0.5, 0.125, 0.75, 0.125]])
+    found = objectives.factor_cross_entropy(
+        shares.double().log(), torch.tensor([[1, 0], [0, 2]]), (2, 3)
+    )
+    expected = -(math.log(0.75) + math.log(0.5) + math.log(0.5) + math.log(0.125)) / 2
+    assert found.item() == pytest.approx(expected)

@@ -23,6 +23,7 @@ from torchvision.datasets import CIFAR10, MNIST, CelebA
 
 from dvae_lib.data import originals, sprites
 from dvae_lib.data.download import fetch
+from dvae_lib.data.factor_data import factors_of
 
 SIZES = (2, 3, 2, 2, 2, 3)  # of the small 3D Shapes: 144 images
 
@@ -162,7 +163,7 @@ def test_3d_shapes_without_h5py_says_what_to_install(monkeypatch, tmp_path):
 
 def test_dsprites_are_downloaded_and_read_as_sprites(server, tmp_path, monkeypatch):
     monkeypatch.setattr(sprites, "N_ALL", 500)
-    first = sprites.render(sprites.factors_of(torch.arange(500)))[:, 0].numpy() // 255
+    first = sprites.render(factors_of(torch.arange(500), sprites.SIZES))[:, 0].numpy() // 255
     buffer = io.BytesIO()
     np.savez_compressed(buffer, imgs=first)
     server.content = buffer.getvalue()

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from dvae_lib.data import rooms
+from dvae_lib.data.factor_data import factors_of
 
 FRAMES = Path(__file__).parent / "data" / "rooms_frames.npz"
 CUBE, CYLINDER, SPHERE, CAPSULE = range(4)
@@ -18,7 +19,7 @@ PITCH = math.atan2(rooms.LOOK_HEIGHT - rooms.EYE_HEIGHT, rooms.DISTANCE)
 def some(n, seed=0):
     """Factors (n, 6) of random rooms."""
     rows = torch.randint(rooms.N_ALL, (n,), generator=torch.Generator().manual_seed(seed))
-    return rooms.factors_of(rows)
+    return factors_of(rows, rooms.SIZES)
 
 
 def values_of(factors):
@@ -193,7 +194,7 @@ def test_an_impossible_geometry_is_an_error(geometry):
 
 
 def test_positions_count_every_combination_once_with_orientation_fastest():
-    factors = rooms.factors_of(torch.arange(480_000))
+    factors = factors_of(torch.arange(480_000), rooms.SIZES)
     position = np.ravel_multi_index(factors.numpy().T, (10, 10, 10, 8, 4, 15))
     assert np.array_equal(position, np.arange(480_000))
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from dvae_lib.data import sprites
+from dvae_lib.data.factor_data import factors_of
 
 CHECKSUMS = Path(__file__).parent / "data" / "dsprites_checksums.json"
 SQUARE, ELLIPSE, HEART = range(3)
@@ -79,7 +80,7 @@ def test_area_grows_with_the_square_of_the_scale(shape, area):
 
 
 def test_positions_count_every_combination_once_with_y_fastest():
-    factors = sprites.factors_of(torch.arange(737_280))
+    factors = factors_of(torch.arange(737_280), sprites.SIZES)
     position = np.ravel_multi_index(factors.numpy().T, (3, 6, 40, 32, 32))
     assert np.array_equal(position, np.arange(737_280))
 
@@ -97,7 +98,7 @@ def test_a_wrong_number_of_sprites_is_an_error(n):
 def small_original(tmp_path, monkeypatch):
     """An npz as the original's, of its first 2,000 images alone."""
     monkeypatch.setattr(sprites, "N_ALL", 2000)
-    images = sprites.render(sprites.factors_of(torch.arange(2000)))[:, 0].numpy() // 255
+    images = sprites.render(factors_of(torch.arange(2000), sprites.SIZES))[:, 0].numpy() // 255
     path = tmp_path / "dsprites.npz"
     np.savez_compressed(path, imgs=images)
     return path, images

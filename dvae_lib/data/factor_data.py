@@ -318,6 +318,11 @@ def choose(n, total, seed):
     raise ValueError(f"n = {n!r} images; choose 1 to {total} or 'all'")
 
 
+def factors_of(index, sizes):
+    """Factors (M, K) of images by their position (M,) in a full set; the last one runs fastest."""
+    return torch.stack(torch.unravel_index(index, sizes), 1)
+
+
 def to_uint8(images):
     """Float images in [0, 1] to uint8, rounded. Raises ValueError on NaN or a value outside."""
     if not torch.isfinite(images).all():

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from . import digits, sprites
 from .download import fetch, verify
-from .factor_data import FactorData, choose
+from .factor_data import FactorData, choose, factors_of
 
 
 def _about(images, factors, source, licence):
@@ -190,7 +190,7 @@ def shapes3d(path, n=20_000, seed=0, download=False, device="cpu"):
     with h5py.File(path) as file:
         values = _values(path, file["labels"][:], SHAPES3D_SIZES)
         images = _gather(_h5_blocks(file["images"], index), index)
-    factors, names, sizes = _factors(index, SHAPES3D_SIZES), SHAPES3D_NAMES, SHAPES3D_SIZES
+    factors, names, sizes = factors_of(index, SHAPES3D_SIZES), SHAPES3D_NAMES, SHAPES3D_SIZES
     return FactorData("3D Shapes", images, factors, names, sizes, values).to(device)
 
 
@@ -220,7 +220,7 @@ def mpi3d(path, variant="real", n=20_000, seed=0, download=False, device="cpu"):
             f"{path} is damaged or not MPI3D {variant} ({error}); delete it and get it again from "
             f"{ABOUT['mpi3d']['source']}"
         ) from error
-    factors = _factors(index, sizes)
+    factors = factors_of(index, sizes)
     return FactorData(f"MPI3D {variant}", images, factors, MPI3D_NAMES, sizes, values).to(device)
 
 
@@ -240,7 +240,7 @@ def falcor3d(path, n=20_000, seed=0, device="cpu"):
     index = choose(n, math.prod(FALCOR3D_SIZES), seed)
     files, values = _folder("falcor3d", path, index, "train-rec.labels", FALCOR3D_SIZES)
     images = _pictures("falcor3d", files, [(128, 128), (1024, 1024)], 64)
-    factors, names, sizes = _factors(index, FALCOR3D_SIZES), FALCOR3D_NAMES, FALCOR3D_SIZES
+    factors, names, sizes = factors_of(index, FALCOR3D_SIZES), FALCOR3D_NAMES, FALCOR3D_SIZES
     return FactorData("Falcor3D", images, factors, names, sizes, values).to(device)
 
 
@@ -255,7 +255,7 @@ def isaac3d(path, n=20_000, seed=0, device="cpu"):
     index = choose(n, math.prod(ISAAC3D_SIZES), seed)
     files, values = _folder("isaac3d", path, index, "labels.npy", ISAAC3D_SIZES)
     images = _pictures("isaac3d", files, [(128, 128), (512, 512)], 64)
-    factors, names, sizes = _factors(index, ISAAC3D_SIZES), ISAAC3D_NAMES, ISAAC3D_SIZES
+    factors, names, sizes = factors_of(index, ISAAC3D_SIZES), ISAAC3D_NAMES, ISAAC3D_SIZES
     return FactorData("Isaac3D", images, factors, names, sizes, values).to(device)
 
 
@@ -316,11 +316,6 @@ def celeba(path, split="train", n=10_000, seed=0, size=64, download=False, devic
     names = tuple(name for name in faces.attr_names if name)  # the header ends with a space
     sizes, values = (2,) * len(names), (("no", "yes"),) * len(names)
     return FactorData("CelebA", images, faces.attr[index], names, sizes, values).to(device)
-
-
-def _factors(index, sizes):
-    """Factors (n, K) of the images at `index`, where the last factor runs fastest."""
-    return torch.stack(torch.unravel_index(index, sizes), 1)
 
 
 def _values(path, labels, sizes):

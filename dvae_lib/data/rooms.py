@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from .factor_data import FactorData, choose
+from .factor_data import FactorData, choose, factors_of
 
 NAMES = ("floor hue", "wall hue", "object hue", "scale", "shape", "orientation")
 SIZES = (10, 10, 10, 8, 4, 15)
@@ -69,14 +69,9 @@ def load(n=20_000, seed=0, device="cpu"):
     n: how many images to draw at random (with `seed`, without repeats), or "all" for the
     480,000 (5.9 GB), in the order of the original file. Raises ValueError for a wrong n.
     """
-    factors = factors_of(choose(n, N_ALL, seed)).to(device)
+    factors = factors_of(choose(n, N_ALL, seed), SIZES).to(device)
     name = "rooms (like 3D Shapes)"
     return FactorData(name, render(factors), factors, NAMES, SIZES, VALUES, renderer=render)
-
-
-def factors_of(index):
-    """Factors (M, 6) of images by their position (M,) in the original file, orientation fastest."""
-    return torch.stack(torch.unravel_index(index, SIZES), 1)
 
 
 def render(factors):

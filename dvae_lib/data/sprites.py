@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .factor_data import FactorData
+from .factor_data import FactorData, choose, factors_of
 
 NAMES = ("shape", "scale", "orientation", "x", "y")
 SIZES = (3, 6, 40, 32, 32)
@@ -56,27 +56,13 @@ def load(n=20_000, seed=0, original=None, device="cpu"):
 
     Raises ValueError for a wrong n or a file that is not dSprites, FileNotFoundError without one.
     """
-    if n == "all":
-        index = torch.arange(N_ALL)
-    elif isinstance(n, int) and 0 < n <= N_ALL:
-        index = torch.randperm(N_ALL, generator=torch.Generator().manual_seed(seed))[:n]
-    else:
-        raise ValueError(f"n = {n!r} sprites; choose 1 to {N_ALL} or 'all'")
-    factors = factors_of(index).to(device)
+    index = choose(n, N_ALL, seed)
+    factors = factors_of(index, SIZES).to(device)
     if original is None:
         images, name = render(factors), "sprites"
     else:
         images, name = _read_original(original, index).to(device), "dSprites"
     return FactorData(name, images, factors, NAMES, SIZES, VALUES, renderer=render)
-
-
-def factors_of(index):
-    """Factors (M, 5) of images by their position (M,) in the original file, y fastest."""
-    factors = torch.empty(len(index), len(SIZES), dtype=torch.int64, device=index.device)
-    for column in reversed(range(len(SIZES))):
-        factors[:, column] = index % SIZES[column]
-        index = index // SIZES[column]
-    return factors
 
 
 def render(factors):
@@ -155,7 +141,7 @@ def _read_original(path, index):
         )
     sample = torch.randint(N_ALL, (64,), generator=torch.Generator().manual_seed(0))
     read = torch.from_numpy(images[sample.numpy()]).unsqueeze(1)
-    wrong = int((read * 255 != render(factors_of(sample))).sum())
+    wrong = int((read * 255 != render(factors_of(sample, SIZES))).sum())
     if read.max() > 1 or wrong > 8:
         raise ValueError(
             f"{path}: {wrong} pixels of {read.numel()} differ from the renderer's (8 are allowed); "

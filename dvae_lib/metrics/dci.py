@@ -25,19 +25,21 @@ def dci(codes, factors, *, test=None, model="binned boosting"):
     `boosting`); "gradient boosting": the field's reference, scikit-learn's
     GradientBoostingClassifier with its defaults; "random forest", "extra trees": 100 trees of
     depth 8. A constant axis has importance 0. With one factor or one axis the entropies are 0.
-    Errors: see `check`; an unknown model. Intervals hold the fitted trees; for scikit-learn's
-    models those of D and C are the value itself, since their terms are not known.
+    Errors: see `check`; an unknown model. Intervals hold the fitted trees; with scikit-learn's
+    models D and C have none, since the terms of their importances are not known.
     """
     if model not in MODELS:
         raise ValueError(f"model {model!r}; there are: {', '.join(MODELS)}")
     (codes, factors), (test_codes, test_factors) = split(codes, factors, test)
     if model == "binned boosting":
         trees = boosting.fit(codes, factors)
-        terms, predicted = trees.contributions, trees.predict(test_codes)
+        terms, predicted, fixed = trees.contributions, trees.predict(test_codes), ()
     else:
         terms, predicted = _fit_sklearn(model, codes, factors, test_codes)
+        fixed = ("D", "C")
     hit = (predicted.to(test_factors) == test_factors).double()
-    return Score.of(_dci, "importance", {"importance": terms.cpu().double()}, {"hit": hit.cpu()})
+    parts = {"importance": terms.cpu().double()}, {"hit": hit.cpu()}
+    return Score.of(_dci, "importance", *parts, fixed=fixed)
 
 
 def _dci(means):

@@ -7,10 +7,10 @@ without its network, hence `frechet_distances` takes one network for a whole tab
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from .. import nets, training
+from ..objectives import factor_cross_entropy
 
 
 def frechet_distances(net, reference, sets, batch_size=256):
@@ -91,8 +91,8 @@ def small_net(data, steps=1000, seed=0):
         encoder = nets.Encoder(data.image_shape, sum(data.factor_sizes)).to(data.device)
 
     def loss(batch):
-        parts = encoder(batch.images).split(data.factor_sizes, 1)
-        return {"loss": sum(map(F.cross_entropy, parts, batch.factors.T))}
+        logits = encoder(batch.images)
+        return {"loss": factor_cross_entropy(logits, batch.factors, data.factor_sizes)}
 
     player = training.Player(loss, torch.optim.Adam(encoder.parameters(), 1e-3))
     training.train(encoder, player, data.batches(min(64, len(data)), seed), steps)

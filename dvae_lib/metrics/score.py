@@ -15,7 +15,7 @@ class Score:
 
     parts: the metric's terms, one a sample: a list of {name: (N, ...)}. A metric is a `formula`
     of the means of these terms; it takes the means, with any leading batch dimensions, and returns
-    ({name: (...)}, matrix).
+    ({name: (...)}, matrix). fixed: scalars of which no terms are known, which have no interval.
     """
 
     scalars: dict
@@ -23,12 +23,14 @@ class Score:
     label: str
     parts: list = field(repr=False)
     formula: Callable = field(repr=False)
+    fixed: tuple = ()
 
     @classmethod
-    def of(cls, formula, label, *parts):
+    def of(cls, formula, label, *parts, fixed=()):
         """The Score of terms: `formula` of the means of all parts together."""
         scalars, matrix = formula({k: v.mean(0) for part in parts for k, v in part.items()})
-        return cls({k: float(v) for k, v in scalars.items()}, matrix.cpu(), label, parts, formula)
+        scalars = {k: float(v) for k, v in scalars.items()}
+        return cls(scalars, matrix.cpu(), label, parts, formula, fixed)
 
     def intervals(self, resamples=200, seed=0):
         """95 % bootstrap intervals over images, {name: (low, high)}.
@@ -56,7 +58,8 @@ class Score:
                 means[name] = flat.view(resamples, *terms.shape[1:])
         tails = torch.tensor([0.025, 0.975], dtype=torch.float64)
         drawn, _ = self.formula(means)
-        return {k: tuple(v.quantile(tails).tolist()) for k, v in drawn.items()}
+        varied = {k: v for k, v in drawn.items() if k not in self.fixed}
+        return {k: tuple(v.quantile(tails).tolist()) for k, v in varied.items()}
 
     def __repr__(self):
         return ", ".join(f"{name} {value:.3f}" for name, value in self.scalars.items())

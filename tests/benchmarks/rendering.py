@@ -8,6 +8,7 @@ import torch
 
 from dvae_lib import data
 from dvae_lib.data import digits, sprites
+from dvae_lib.data.factor_data import factors_of
 
 N, ROUNDS = 20_000, 5
 
@@ -15,7 +16,7 @@ N, ROUNDS = 20_000, 5
 def main():
     _measure.start("rendering: " + __doc__.split("\n")[0])
     index = torch.randperm(sprites.N_ALL, generator=torch.Generator().manual_seed(0))[:N]
-    factors = sprites.factors_of(index)
+    factors = factors_of(index, sprites.SIZES)
     plain = data.load("digits")
     rows = torch.arange(N) % len(plain)
     levels = torch.cat([plain.factors[rows], torch.randint(digits.HUES, (N, 2))], 1)

@@ -7,6 +7,7 @@ import _measure
 import torch
 
 from dvae_lib.data import rooms
+from dvae_lib.data.factor_data import factors_of
 
 N, ROUNDS = 10_000, 5
 
@@ -14,7 +15,7 @@ N, ROUNDS = 10_000, 5
 def main():
     _measure.start("rooms: " + __doc__.split("\n")[0])
     index = torch.randperm(rooms.N_ALL, generator=torch.Generator().manual_seed(0))[:N]
-    factors = rooms.factors_of(index)
+    factors = factors_of(index, rooms.SIZES)
     first = _measure.seconds(lambda: rooms.render(factors[:1]))
     taken = _measure.alternate({"rooms": lambda: rooms.render(factors)}, ROUNDS)["rooms"]
     table = rooms._table(factors.device)
