@@ -1,0 +1,58 @@
+"""Run in the kernel of a smoke run, before its first cell: every control of a widget is moved.
+
+When a widget is shown, each of its controls is moved and moved back. What came of it is added as a
+line to the file that the environment variable CONTROLS names: the width of the picture, and by the
+name of each control whether the picture changed. The random generators are then as they were, so
+that the numbers of the run are those of a run without this file.
+"""
+
+
+def _move_controls():
+    import io
+    import json
+    import os
+    import random
+
+    import numpy as np
+    import torch
+    from ipywidgets import Button, SelectionSlider
+    from PIL import Image
+
+    from dvae_lib import widgets
+
+    show = widgets.LiveImage._repr_mimebundle_
+
+    def move(control):
+        """Move a control far from where it is, and return what moves it back."""
+        if isinstance(control, Button):
+            control.click()
+            return lambda: None
+        name = "index" if isinstance(control, SelectionSlider) else "value"
+        low, high = (0, len(control.options) - 1) if name == "index" else (control.min, control.max)
+        before = getattr(control, name)
+        setattr(control, name, low if before == high else high)
+        return lambda: setattr(control, name, before)
+
+    def show_and_move(widget, **options):
+        shown = show(widget, **options)
+        picture, states = widget.picture, (random.getstate(), np.random.get_state())  # noqa: NPY002
+        first, changed = picture.value, {}
+        with torch.random.fork_rng():
+            for control in widget.children[0].children:
+                before = picture.value
+                back = move(control)
+                changed[control.description] = picture.value != before
+                back()
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+        picture.value = first
+        with open(os.environ["CONTROLS"], "a") as file:
+            width = Image.open(io.BytesIO(first)).width
+            file.write(json.dumps({"width": width, "changed": changed}) + "\n")
+        return shown
+
+    widgets.LiveImage._repr_mimebundle_ = show_and_move
+
+
+_move_controls()
+del _move_controls  # a notebook finds nothing of this
