@@ -46,6 +46,7 @@ _ = torch.manual_seed(0)"""
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.notebook,
     pytest.mark.xdist_group("browser"),  # one JupyterLab serves them all
     pytest.mark.skipif(
         CHROMIUM is None and not os.environ.get("CI"),

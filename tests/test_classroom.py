@@ -242,6 +242,7 @@ def points(marks):
     return {mark.student: sum(mark.points.values()) for mark in marks}
 
 
+@pytest.mark.notebook
 def test_grades_are_what_a_fair_marker_gives(course):
     """Beside submissions that end their kernel or are no notebook, and in the gradebook, too."""
     hand_in(course, "reference", start="source")
@@ -300,6 +301,7 @@ def test_grades_are_what_a_fair_marker_gives(course):
     assert "write it yourself" in page
 
 
+@pytest.mark.notebook
 def test_nbgrader_itself_grades_the_course(course):
     """As the lecturer's Formgrader does: by the course's own configuration, at tier smoke."""
     noisy = "import sys\n\ndef double(x):\n    print('careful', file=sys.stderr)\n    return 2 * x"
@@ -309,6 +311,7 @@ def test_nbgrader_itself_grades_the_course(course):
     assert classroom._points(course, "one", "demo") == {"double": 1, "square": 0}
 
 
+@pytest.mark.notebook
 def test_the_commands(course, tmp_path, capsys):
     assert cli.main(["grade", str(course)]) == 2
     assert "nothing in" in capsys.readouterr().err
@@ -355,6 +358,7 @@ def test_every_notebook_pays_for_what_is_solved(name, part, tmp_path, monkeypatc
     assert [c.source for c in failed if not c.metadata.get("nbgrader", {}).get("grade")] == []
 
 
+@pytest.mark.notebook
 def test_the_otter_master_grades_alike(course, tmp_path):
     pytest.importorskip("otter")
     (master,) = classroom.otter(["demo"], tmp_path)

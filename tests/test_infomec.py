@@ -119,6 +119,20 @@ def test_where_the_variants_part():
     assert told["in-training"] < 0.6
 
 
+def test_which_discrete_axes_a_variant_counts():
+    """Any range, an eighth of the largest range, and quartiles a twentieth of all values apart."""
+    expected = {  # for axes of 0 to 9 beside 0 to 1, 0 to 2; and of 0 to 27 beside 0 to 1
+        "standalone": [[True, True], [True, True], [True, True]],
+        "in-training": [[True, False], [True, True], [True, False]],
+        "tripod": [[True, True], [True, True], [True, False]],
+    }
+    narrow, wider = levels(sizes=(10, 2)), levels(sizes=(10, 3))
+    for variant, active in expected.items():
+        for codes, told in zip((narrow, wider, narrow * torch.tensor([3, 1])), active, strict=True):
+            score = metrics.infomec(codes, narrow, variant=variant)
+            assert score.formula.active.tolist() == told, variant
+
+
 def test_an_unknown_variant_is_refused():
     with pytest.raises(ValueError, match="variant 'paper'; there are: standalone, in-training"):
         metrics.infomec(levels(), levels(), variant="paper")
