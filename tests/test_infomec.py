@@ -29,19 +29,21 @@ def test_continuous_codes_as_the_authors_measure_them():
 
 def test_discrete_codes_as_the_authors_measure_them():
     z, y, *_ = parity.codes()
-    score = metrics.infomec(parity.discrete(z), y)
-    expected = pytest.approx(parity.INFOMEC_DISCRETE, abs=1e-5)
-    assert score.scalars == expected
+    labels = parity.discrete(z)
+    score = metrics.infomec(labels, y)
+    assert score.scalars == pytest.approx(parity.INFOMEC_DISCRETE, abs=1e-5)
     assert score.matrix.max().item() == pytest.approx(parity.LARGEST_NMI_DISCRETE, abs=1e-9)
     # Floats with few values are the same codes, whatever the values.
-    assert metrics.infomec(parity.discrete(z) * 0.1 - 0.5, y, discrete=True).scalars == expected
+    few, y = labels[:1_000], y[:1_000]
+    as_floats = metrics.infomec(few * 0.1 - 0.5, y, discrete=True)
+    assert as_floats.scalars == pytest.approx(metrics.infomec(few, y).scalars, abs=1e-5)
 
 
 def test_the_reference_stops_before_one_hot_codes_have_converged():
     z, y, *_ = parity.codes()
-    labels = parity.discrete(z)[:3_000]
+    labels = parity.discrete(z)[:1_500]
     early, late = (
-        metrics.infomec(labels, y[:3_000], max_iter=n).scalars["InfoE"] for n in (100, 2_000)
+        metrics.infomec(labels, y[:1_500], max_iter=n).scalars["InfoE"] for n in (100, 2_000)
     )
     assert early < late < early + 0.01
 
