@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -20,13 +21,28 @@ torch.set_num_threads(1)
 NOTEBOOKS = [path.stem for path in sorted(sources.notebooks_folder().glob("*.ipynb"))]
 
 
-def executed(name, *more):
-    """A parameter for a test that takes the smoke run of a notebook of the workbook.
+def executed(name):
+    """A parameter for a test that takes the smoke run of a notebook of the workbook."""
+    return pytest.param(name, marks=pytest.mark.notebook, id=name)
 
-    All tests of one notebook go to the same worker, so that it is executed once.
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """One worker takes all tests of the browser, and one all that are named test_…[01_vae].
+
+    So there is one JupyterLab and one smoke run a notebook. Marks would say it better, but the
+    groups of pytest-xdist 3.8 have no effect with pytest 9.2 (its issue 1386).
     """
-    marks = pytest.mark.notebook, pytest.mark.xdist_group(name)
-    return pytest.param(name, *more, marks=marks, id=name)
+    from xdist.scheduler import LoadGroupScheduling
+
+    class Scheduler(LoadGroupScheduling):
+        def _split_scope(self, nodeid):
+            if "test_browser.py::" in nodeid:
+                return "browser"
+            (name,) = re.findall(r"\[(\w+)\](?:@|$)", nodeid) or [""]
+            return name if name in NOTEBOOKS else super()._split_scope(nodeid)
+
+    return Scheduler(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 PARAMETERS = 'tier = "classroom"\nseed = 0\ndevice = "auto"'

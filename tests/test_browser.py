@@ -47,7 +47,6 @@ _ = torch.manual_seed(0)"""
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.notebook,
-    pytest.mark.xdist_group("browser"),  # one JupyterLab serves them all
     pytest.mark.skipif(
         CHROMIUM is None and not os.environ.get("CI"),
         reason="no chromium on the path; install it (Debian: apt-get install chromium)",
