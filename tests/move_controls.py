@@ -23,14 +23,17 @@ def _move_controls():
     show = widgets.LiveImage._repr_mimebundle_
 
     def move(control):
-        """Move a control far from where it is, and return what moves it back."""
+        """Move a control, and return what moves it back."""
         if isinstance(control, Button):
             control.click()
             return lambda: None
-        name = "index" if isinstance(control, SelectionSlider) else "value"
-        low, high = (0, len(control.options) - 1) if name == "index" else (control.min, control.max)
+        if isinstance(control, SelectionSlider):
+            name, places = "index", range(len(control.options))
+        else:
+            name, places = "value", np.arange(control.min, control.max + 1e-9, control.step)
         before = getattr(control, name)
-        setattr(control, name, low if before == high else high)
+        third = type(before)(places[len(places) // 3])  # both ends may be one, as of an angle
+        setattr(control, name, third if third != before else type(before)(places[-1]))
         return lambda: setattr(control, name, before)
 
     def show_and_move(widget, **options):
