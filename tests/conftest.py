@@ -1,6 +1,8 @@
-"""What several test files share: runs go to a temporary folder, notebooks to a temporary copy."""
+"""What several test files share: a smoke run of each notebook, and folders for what tests write."""
 
+import functools
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -8,13 +10,40 @@ import nbformat
 import pytest
 import torch
 
-from dvae_lib import sources
+from dvae_lib import execution, sources
 from dvae_lib.data import FactorData
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Small tensors on a busy machine: threads would wait for each other. Subprocesses inherit this.
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
+
+NOTEBOOKS = [path.stem for path in sorted(sources.notebooks_folder().glob("*.ipynb"))]
+
+
+def executed(name):
+    """A parameter for a test that takes the smoke run of a notebook of the workbook."""
+    return pytest.param(name, marks=pytest.mark.notebook, id=name)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """One worker takes all tests of the browser, and one all that are named test_…[01_vae].
+
+    So there is one JupyterLab and one smoke run a notebook. Marks would say it better, but the
+    groups of pytest-xdist 3.8 have no effect with pytest 9.2 (its issue 1386).
+    """
+    from xdist.scheduler import LoadGroupScheduling
+
+    class Scheduler(LoadGroupScheduling):
+        def _split_scope(self, nodeid):
+            if "test_browser.py::" in nodeid:
+                return "browser"
+            (name,) = re.findall(r"\[(\w+)\](?:@|$)", nodeid) or [""]
+            return name if name in NOTEBOOKS else super()._split_scope(nodeid)
+
+    return Scheduler(config, log) if config.getvalue("dist") == "loadgroup" else None
+
 
 PARAMETERS = 'tier = "classroom"\nseed = 0\ndevice = "auto"'
 
@@ -24,6 +53,42 @@ def runs(tmp_path, monkeypatch):
     """No test writes into the repository's runs/."""
     monkeypatch.setenv("DVAE_RUNS", str(tmp_path / "runs"))
     return tmp_path / "runs"
+
+
+@pytest.fixture(scope="session")
+def smoke_runs(tmp_path_factory):
+    """(folder, execute): executes a notebook into the folder at tier smoke, once."""
+    folder = tmp_path_factory.mktemp("smoke")
+
+    @functools.cache
+    def execute(name):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("DVAE_RUNS", str(folder))
+            patch.setenv("PYTHONSTARTUP", str(REPOSITORY / "tests" / "move_controls.py"))
+            patch.setenv("CONTROLS", str(folder / f"{name}.controls"))
+            return execution.execute(execution.Job(name, tier="smoke"))
+
+    return folder, execute
+
+
+@pytest.fixture
+def smoke(smoke_runs, runs, monkeypatch):
+    """`smoke("01_vae")` is the Outcome of a notebook at tier smoke, executed once a session.
+
+    Its job.folder holds results.json and the executed notebook. Beside it, in 01_vae.controls, is
+    what moving each control of each widget did (see move_controls.py).
+    """
+    folder, execute = smoke_runs
+    monkeypatch.setenv("DVAE_RUNS", str(folder))  # job.folder is told from it
+    return execute
+
+
+def notebook_of(*cells, parameters=PARAMETERS):
+    """A notebook of code cells, the first of which holds the parameters."""
+    code = [nbformat.v4.new_code_cell(source) for source in (parameters, *cells)]
+    code[0].metadata["tags"] = ["parameters"]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return nbformat.v4.new_notebook(cells=code, metadata={"kernelspec": kernel})
 
 
 class Checkout:
@@ -40,13 +105,8 @@ class Checkout:
         (self.notebooks / "results").mkdir(parents=True)
 
     def write(self, name, *cells, parameters=PARAMETERS):
-        """A notebook of code cells, the first of which holds the parameters."""
-        code = [nbformat.v4.new_code_cell(source) for source in (parameters, *cells)]
-        code[0].metadata["tags"] = ["parameters"]
-        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        notebook = nbformat.v4.new_notebook(cells=code, metadata={"kernelspec": kernel})
         path = self.notebooks / f"{name}.ipynb"
-        nbformat.write(notebook, path)
+        nbformat.write(notebook_of(*cells, parameters=parameters), path)
         return path
 
 

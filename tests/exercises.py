@@ -1,5 +1,6 @@
 """The exercises of a notebook, and running the check of one on any answer."""
 
+import functools
 import importlib
 
 import nbformat
@@ -9,13 +10,23 @@ from dvae_lib import exercises, workbook
 from dvae_lib.sources import notebook_path
 
 
-def check(notebook, exercise, answer):
-    """Run the check of an exercise, hidden tests included, with `answer` for the solution."""
+@functools.cache
+def prepared(notebook):
+    """(the notebook's definitions by name, {exercise: (what it defines, its check compiled)})."""
     cells = nbformat.read(notebook_path(notebook), as_version=4).cells
     by_id = {cell.metadata.get("nbgrader", {}).get("grade_id"): cell.source for cell in cells}
-    (name,) = exercises.defined(by_id[exercise])
-    namespace = vars(workbook.definitions(notebook)) | {name: answer}
-    exec(compile(by_id[f"{exercise}_check"], exercise, "exec"), namespace)
+    checks = {}
+    for exercise in (name for name in by_id if f"{name}_check" in by_id):
+        (name,) = exercises.defined(by_id[exercise])
+        checks[exercise] = name, compile(by_id[f"{exercise}_check"], exercise, "exec")
+    return vars(workbook.definitions(notebook)), checks
+
+
+def check(notebook, exercise, answer):
+    """Run the check of an exercise, hidden tests included, with `answer` for the solution."""
+    definitions, checks = prepared(notebook)
+    name, code = checks[exercise]
+    exec(code, definitions | {name: answer})
 
 
 def assert_rejected(notebook, exercise, message, answer):

@@ -2,12 +2,11 @@
 
 import nbformat
 import pytest
-from conftest import REPOSITORY
+from conftest import NOTEBOOKS, REPOSITORY
 from exercises import answers_of, assert_rejected, check
 
 from dvae_lib import sources
 
-NOTEBOOKS = [path.stem for path in sorted(sources.notebooks_folder().glob("*.ipynb"))]
 RIGHT = [(name, *answer) for name in NOTEBOOKS for answer in answers_of(name)[0]]
 WRONG = [(name, *answer) for name in NOTEBOOKS for answer in answers_of(name)[1]]
 

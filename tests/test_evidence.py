@@ -7,13 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, Checkout
+from conftest import NOTEBOOKS, REPOSITORY, Checkout, executed
 
 from dvae_lib import evidence, files, sources, workbook
 from dvae_lib.evidence import Sweep
 from dvae_lib.results import Row
 
-NOTEBOOKS = [path.stem for path in sorted(sources.notebooks_folder().glob("*.ipynb"))]
 STORED = [name for name in NOTEBOOKS if sources.results_path(name).exists()]
 
 
@@ -37,10 +36,7 @@ def record(values, picks=(), seed=0, tier="classroom", torch="2.15.1", **setting
 # --- the stored sweeps of this workbook ----------------------------------------------------------
 
 
-@pytest.mark.notebook
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in STORED]
-)
+@pytest.mark.parametrize("name", [executed(name) for name in STORED])
 def test_stored_numbers_belong_to_the_code(name, smoke, capsys):
     """The one smoke run of a notebook gives the numbers that its stored witnesses have."""
     outcome = smoke(name)

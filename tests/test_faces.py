@@ -178,18 +178,23 @@ def network(classes):
     def halve(inputs, outputs):
         return nn.Conv2d(inputs, outputs, 3, 2, 1), nn.BatchNorm2d(outputs), nn.ReLU()
 
-    layers = (*halve(3, 16), *halve(16, 32), *halve(32, 64), *halve(64, 64))
+    layers = (*halve(3, 16), *halve(16, 32), *halve(32, 64))
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(1024, classes))
 
 
 def held_out_accuracy(train, test, name, seed=0, steps=STEPS):
-    """Accuracy of a small network for the factor `name`, trained on other factors (N, 10)."""
+    """Accuracy of a small network for the factor `name`, trained on other factors (N, 10).
+
+    It sees the images at half their size, which is enough for it and four times as fast.
+    """
     torch.manual_seed(seed)
     column = faces.NAMES.index(name)
     model = network(8)
     adam = torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(adam, 4e-3, steps)
-    images, unseen = (faces.render(factors) / 255 - 0.5 for factors in (train, test))
+    images, unseen = (
+        nn.functional.avg_pool2d(faces.render(factors) / 255 - 0.5, 2) for factors in (train, test)
+    )
     for _ in range(steps):
         rows = torch.randint(len(train), (50,))
         adam.zero_grad()
@@ -220,7 +225,7 @@ def held_out_accuracy(train, test, name, seed=0, steps=STEPS):
     ],
 )
 def test_a_classifier_sees_the_factor(name, seen, unseen, bound):
-    """Chance is 1 in 8; 5 seeds gave 0.81 to 0.89 (expression), 0.66 to 0.78 (identity)."""
+    """Chance is 1 in 8; 5 seeds gave 0.73 to 0.79 (expression), 0.64 to 0.69 (identity)."""
     train, test = at_random(N_TRAIN, 0, **seen), at_random(160, 1, **unseen)
     assert held_out_accuracy(train, test, name) > bound
 

@@ -34,6 +34,16 @@ def test_an_epoch_is_a_permutation_and_the_next_another(painted):
     assert not torch.equal(epochs[1], epochs[2])
 
 
+def test_seed_and_epoch_are_not_exchanged_for_each_other(painted):
+    """No two of nine epochs are alike, so the epochs of one seed are not those of the next."""
+    orders = {
+        tuple(painted.batches(24, seed=seed)[epoch].index.tolist())
+        for seed in range(3)
+        for epoch in range(3)
+    }
+    assert len(orders) == 9
+
+
 def test_a_batch_holds_the_rows_of_its_index(painted):
     images, factors, index = painted.batches(7)[5]
     assert images.dtype == torch.float32

@@ -29,19 +29,21 @@ def test_continuous_codes_as_the_authors_measure_them():
 
 def test_discrete_codes_as_the_authors_measure_them():
     z, y, *_ = parity.codes()
-    score = metrics.infomec(parity.discrete(z), y)
-    expected = pytest.approx(parity.INFOMEC_DISCRETE, abs=1e-5)
-    assert score.scalars == expected
+    labels = parity.discrete(z)
+    score = metrics.infomec(labels, y)
+    assert score.scalars == pytest.approx(parity.INFOMEC_DISCRETE, abs=1e-5)
     assert score.matrix.max().item() == pytest.approx(parity.LARGEST_NMI_DISCRETE, abs=1e-9)
     # Floats with few values are the same codes, whatever the values.
-    assert metrics.infomec(parity.discrete(z) * 0.1 - 0.5, y, discrete=True).scalars == expected
+    few, y = labels[:1_000], y[:1_000]
+    as_floats = metrics.infomec(few * 0.1 - 0.5, y, discrete=True)
+    assert as_floats.scalars == pytest.approx(metrics.infomec(few, y).scalars, abs=1e-5)
 
 
 def test_the_reference_stops_before_one_hot_codes_have_converged():
     z, y, *_ = parity.codes()
-    labels = parity.discrete(z)[:3_000]
+    labels = parity.discrete(z)[:1_500]
     early, late = (
-        metrics.infomec(labels, y[:3_000], max_iter=n).scalars["InfoE"] for n in (100, 2_000)
+        metrics.infomec(labels, y[:1_500], max_iter=n).scalars["InfoE"] for n in (100, 2_000)
     )
     assert early < late < early + 0.01
 
@@ -117,6 +119,20 @@ def test_where_the_variants_part():
     told = {n: metrics.infomec(wound, v, variant=n).scalars["InfoE"] for n in VARIANTS}
     assert told["standalone"] == told["tripod"] > 0.99
     assert told["in-training"] < 0.6
+
+
+def test_which_discrete_axes_a_variant_counts():
+    """Any range, an eighth of the largest range, and quartiles a twentieth of all values apart."""
+    expected = {  # for axes of 0 to 9 beside 0 to 1, 0 to 2; and of 0 to 27 beside 0 to 1
+        "standalone": [[True, True], [True, True], [True, True]],
+        "in-training": [[True, False], [True, True], [True, False]],
+        "tripod": [[True, True], [True, True], [True, False]],
+    }
+    narrow, wider = levels(sizes=(10, 2)), levels(sizes=(10, 3))
+    for variant, active in expected.items():
+        for codes, told in zip((narrow, wider, narrow * torch.tensor([3, 1])), active, strict=True):
+            score = metrics.infomec(codes, narrow, variant=variant)
+            assert score.formula.active.tolist() == told, variant
 
 
 def test_an_unknown_variant_is_refused():

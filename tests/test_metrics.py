@@ -6,12 +6,14 @@ import numpy as np
 import parity
 import pytest
 import torch
+from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from dvae_lib import figures, metrics
 from dvae_lib.metrics import probes
 from dvae_lib.metrics.dci import MODELS, _dci
 from dvae_lib.metrics.report import METRICS
+from dvae_lib.metrics.score import Score
 
 SIZES = (4, 5, 6)
 EVERY = {
@@ -254,6 +256,15 @@ def test_intervals_cover_the_expected_score():
         covered = ((low <= value.mean()) & (value.mean() <= high)).mean()
         assert covered >= 0.75, name
         assert 0.5 < (high - low).mean() / (4 * value.std()) < 2, name
+
+
+def test_an_interval_holds_95_percent_of_the_resamples():
+    """The sum of a resample of ones and zeros is binomial, whose quantiles are known."""
+    ones = (torch.arange(100) < 30).double()
+    score = Score.of(lambda means: ({"share": means["ones"]}, ones), "", {"ones": ones})
+    low, high = score.intervals(20_000)["share"]
+    expected = stats.binom(100, 0.3).ppf([0.025, 0.975]) / 100
+    np.testing.assert_allclose([low, high], expected, atol=1e-9)
 
 
 def test_intervals_repeat_with_their_seed():

@@ -1,6 +1,7 @@
 """Every notebook: it runs, it is stored as it was executed, and it keeps to the design."""
 
 import ast
+import json
 import re
 import statistics
 import subprocess
@@ -8,11 +9,16 @@ import sys
 
 import nbformat
 import pytest
+from conftest import NOTEBOOKS, executed
 
 from dvae_lib import execution, sources
 
-PATHS = sorted(sources.notebooks_folder().glob("*.ipynb"))
-every_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+PATHS = [sources.notebook_path(name) for name in NOTEBOOKS]
+every_notebook = pytest.mark.parametrize("path", PATHS, ids=NOTEBOOKS)
+every_smoke_run = pytest.mark.parametrize("name", [executed(name) for name in NOTEBOOKS])
+# Controls whose move need not show: "reset" where nothing was moved, the strength of no expression.
+WIDGET = "application/vnd.jupyter.widget-view+json"
+SILENT = {"reset", "intensity"}
 
 
 def read(path):
@@ -27,13 +33,30 @@ def lines(source):
     return [line for line in source.splitlines() if line.strip()]
 
 
-def test_every_notebook_runs_at_tier_smoke():
-    jobs = [execution.Job(path.stem, tier="smoke") for path in PATHS]
-    outcomes = execution.run_all(jobs, workers=2)
-    assert {o.job.notebook: o.error for o in outcomes if o.error} == {}
-    assert [o.job.notebook for o in outcomes if not o.rows] == []
+@every_smoke_run
+def test_every_notebook_runs_at_tier_smoke(smoke, name):
+    outcome = smoke(name)
+    assert outcome.error == ""
+    assert outcome.rows
+    cells = code(read(outcome.job.folder / f"{name}.ipynb"))
+    printed = [o.text for cell in cells for o in cell.outputs if o.get("name") == "stderr"]
+    assert printed == []
 
 
+@every_smoke_run
+def test_every_control_of_a_widget_changes_its_picture(smoke, name):
+    outcome = smoke(name)
+    cells = code(read(outcome.job.folder / f"{name}.ipynb"))
+    shown = sum(WIDGET in output.get("data", {}) for cell in cells for output in cell.outputs)
+    path = outcome.job.runs / f"{name}.controls"
+    moved = [json.loads(line) for line in path.read_text().splitlines()] if shown else []
+    assert len(moved) == shown
+    for widget in moved:
+        assert widget["width"] > 200
+        assert {control for control, changed in widget["changed"].items() if not changed} <= SILENT
+
+
+@pytest.mark.notebook
 def test_plain_papermill_works_from_any_folder(tmp_path):
     notebook = sources.notebook_path("00_start_here")
     command = [sys.executable, "-m", "papermill", notebook, "out.ipynb", "-p", "tier", "smoke"]

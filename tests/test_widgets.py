@@ -1,10 +1,13 @@
 """Widgets without a browser: what is decoded when, and the pixels that are shown."""
 
 import io
+import json
+import runpy
 
 import numpy as np
 import pytest
 import torch
+from conftest import REPOSITORY
 from PIL import Image
 
 from dvae_lib import figures, widgets
@@ -267,6 +270,34 @@ def test_the_sampler_draws_once_a_click_and_a_class():
     assert len(drawn) == 3
     with pytest.raises(ValueError, match="no classes to draw images of"):
         widgets.sampler(draw, [])
+
+
+def test_a_smoke_run_tells_controls_that_do_nothing(tmp_path, monkeypatch):
+    """And leaves sliders, pictures and random numbers as they are without it."""
+
+    def draw(share, idle):
+        figure, axes = figures.subplots(alt="A line.")
+        axes.plot([0, 1], [share, 1])
+        return figure
+
+    def shown_widgets():
+        torch.manual_seed(0)
+        sampled = widgets.sampler(lambda k: torch.rand(1, 1, 8, 8), ["one", "two"])
+        figure = widgets.live_figure(draw, share=(0, 1, 0.5), idle=(0, 3, 1))
+        for widget in (sampled, figure):
+            display(widget)
+        values = [slider.value for slider in (sampled.pick, *figure.sliders)]
+        return values, sampled.picture.value, figure.picture.value, torch.rand(1)
+
+    path = tmp_path / "controls"
+    monkeypatch.setenv("CONTROLS", str(path))
+    before = shown_widgets()
+    # Put back after the test.
+    monkeypatch.setattr(widgets.LiveImage, "show", widgets.LiveImage.show)
+    runpy.run_path(str(REPOSITORY / "tests" / "move_controls.py"))
+    assert shown_widgets() == before
+    told = [json.loads(line)["changed"] for line in path.read_text().splitlines()]
+    assert told == [{"class": True, "draw again": True}, {"share": True, "idle": False}]
 
 
 # Switches
