@@ -97,7 +97,7 @@ def traverse(decode, codes, axes=None, reach=3.0, picker="image"):
         raise ValueError(f"codes of shape {tuple(codes.shape)}, expected (N, L) with N > 0")
     axes = list(range(codes.shape[1])) if axes is None else list(axes)
     # On the grid of the slider's steps, or the browser would round what the kernel sets.
-    positions = (codes[:, axes].double().cpu() / STEP).round()
+    positions = (codes[:, axes].cpu().double() / STEP).round()
     steps = max(math.ceil(reach / STEP), int(positions.abs().max()))
     sliders = [
         _slider(ipywidgets.FloatSlider, f"z{k}", min=-steps * STEP, max=steps * STEP, step=STEP)

@@ -313,10 +313,12 @@ def mesh(given):
     """
     model = _model(given.identity.device)
     points = shape(given)
-    # cos and sin in double precision: rounded to float they are the same for any batch.
-    yaw, pitch = given.pose.double().unbind(1)
+    # cos and sin in double precision, on the CPU, since not every GPU has it: rounded to float
+    # they are the same for any batch.
+    yaw, pitch = given.pose.cpu().double().unbind(1)
     cos_yaw, sin_yaw, cos_pitch, sin_pitch = (
-        part.float()[:, None] for part in (yaw.cos(), yaw.sin(), pitch.cos(), pitch.sin())
+        part.float()[:, None].to(points.device)
+        for part in (yaw.cos(), yaw.sin(), pitch.cos(), pitch.sin())
     )
     x, y, z = points.unbind(1)
     deep = cos_pitch * z - sin_pitch * y  # nod, then turn
@@ -407,12 +409,12 @@ def _screen(points):
 def _lit(model, points, given):
     """Lit colours (B, 3, V), sRGB, and the brightness (B, 1, V) that scales an sRGB colour."""
     normal = _normals(model, points)
-    azimuth = given.light.double()
+    azimuth = given.light.cpu().double()
     flat = math.cos(ELEVATION)
     light = torch.stack(
         [azimuth.sin() * flat, torch.full_like(azimuth, math.sin(ELEVATION)), azimuth.cos() * flat]
     )
-    light = light.float()[..., None]
+    light = light.float()[..., None].to(points.device)
     towards = normal[:, 0] * light[0] + normal[:, 1] * light[1] + normal[:, 2] * light[2]
     # A lock of hair is lit from both sides.
     towards = torch.where(model.masks["hanging"] > 0, towards.abs(), towards)

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from .information import where_float64
+
 
 @contextmanager
 def _one_thread():
@@ -38,6 +40,8 @@ def fit(codes, factors, *, rounds=100, depth=3, learning_rate=0.1, bins=64):
     The result does not depend on the order of the axes: bit for bit on the CPU; on a GPU, where
     sums have no fixed order, up to rounding and the ties that it breaks.
     """
+    codes = where_float64(codes)
+    factors = factors.to(codes.device)
     grid = _Grid(codes, bins)
     levels = [torch.unique(column) for column in factors.T]
     targets = [c[:, None] == v for c, v in zip(factors.T, levels, strict=True)]
@@ -93,7 +97,7 @@ class Boosted:
     @_one_thread()
     def log_odds(self, codes):
         """(M, L) to (M, C); the softmax over the levels of a factor gives their probabilities."""
-        above, raw = self.grid.above(codes), self.prior.expand(len(codes), -1)
+        above, raw = self.grid.above(where_float64(codes)), self.prior.expand(len(codes), -1)
         for tree, steps in zip(self.splits, self.steps, strict=True):
             node = torch.zeros_like(raw, dtype=torch.int64)
             for split in tree:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .. import nets, training
+from .information import where_float64
 
 
 def frechet_distances(net, reference, sets, batch_size=256):
@@ -51,7 +52,8 @@ def frechet_distance_of_features(a, b):
             raise ValueError(f"row {row} of the {name} features holds NaN or infinity")
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"features of {a.shape[1]} and {b.shape[1]} dimensions; use one network")
-    a, b = a.detach().double(), b.detach().double().to(a.device)
+    a, b = (where_float64(features.detach()).double() for features in (a, b))
+    b = b.to(a.device)
     difference = a.mean(0) - b.mean(0)
     cov_a, cov_b = (torch.atleast_2d(torch.cov(features.T)) for features in (a, b))
     values, vectors = torch.linalg.eigh(cov_a)

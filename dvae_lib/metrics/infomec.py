@@ -15,6 +15,7 @@ from .information import (
     pointwise_discrete_information,
     pointwise_entropy,
     to_labels,
+    where_float64,
 )
 from .score import Score
 
@@ -96,9 +97,8 @@ def infomec(codes, factors, *, variant="standalone", discrete=None, max_iter=100
     if variant not in VARIANTS:
         raise ValueError(f"variant {variant!r}; there are: {', '.join(VARIANTS)}")
     rule = VARIANTS[variant]
-    values = torch.as_tensor(codes).detach().double()
+    values = where_float64(torch.as_tensor(codes).detach()).double()
     codes, factors, discrete = check(codes, factors, discrete)
-    values = values.to(codes.device)
     if discrete:
         information = pointwise_discrete_information(codes, factors)
     else:

@@ -8,15 +8,20 @@ Matrices are (K, L): a factor a row, a latent axis a column.
 import torch
 
 
+def where_float64(tensor):
+    """The tensor where float64 can be had: on its device, or on the CPU if that is an Apple GPU."""
+    return tensor.cpu() if tensor.device.type == "mps" else tensor
+
+
 def check(codes, factors, discrete=None):
     """codes (N, L) and factors int64 (N, K) as metrics take them, and whether codes are labels.
 
     discrete: None goes by the dtype of the codes, where integers are labels.
-    Returns (codes, factors, discrete); codes are int64 labels or float64.
+    Returns (codes, factors, discrete); codes are int64 labels or float64, see `where_float64`.
     Raises ValueError or TypeError, naming the value, for other shapes or dtypes, fewer than two
     samples, NaN or infinity, and a factor that is constant in the samples.
     """
-    codes, factors = torch.as_tensor(codes).detach(), torch.as_tensor(factors)
+    codes, factors = where_float64(torch.as_tensor(codes).detach()), torch.as_tensor(factors)
     for name, tensor in (("codes", codes), ("factors", factors)):
         if tensor.ndim != 2 or 0 in tensor.shape:
             raise ValueError(f"{name} of shape {tuple(tensor.shape)}, expected two axes, none of 0")
@@ -37,8 +42,6 @@ def check(codes, factors, discrete=None):
         )
     if discrete is None:
         discrete = not codes.is_floating_point()
-    if codes.device.type == "mps":  # has no float64
-        codes, factors = codes.cpu(), factors.cpu()
     return (to_labels(codes) if discrete else codes.double()), factors, discrete
 
 
@@ -72,7 +75,7 @@ def entropies(labels):
 
     Too low on average by about (levels - 1) / 2N (Miller 1955).
     """
-    return pointwise_entropy(torch.as_tensor(labels)).mean(0)
+    return pointwise_entropy(where_float64(torch.as_tensor(labels))).mean(0)
 
 
 def pointwise_discrete_information(labels, factors):
@@ -194,6 +197,7 @@ def posterior_entropies(mean, log_var, draws=2_000, seed=0):
         )
     generator = torch.Generator().manual_seed(seed)
     n, draws = len(mean), min(draws, len(mean))
+    mean, log_var = where_float64(mean), where_float64(log_var)
     rows = torch.randperm(n, generator=generator)[:draws].to(mean.device)
     noise = torch.randn(draws, mean.shape[1], generator=generator).to(mean)
     mean, log_var = mean.double(), log_var.double()

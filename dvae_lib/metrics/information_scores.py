@@ -9,6 +9,7 @@ from .information import (
     pointwise_discrete_information,
     pointwise_entropy,
     posterior_entropies,
+    where_float64,
 )
 from .score import Score
 
@@ -97,7 +98,7 @@ def mig_of_posteriors(mean, log_var, factors, draws=2_000, seed=0):
     v_i over the samples of that level. Matrix: I(z_j; v_i) / H(v_i). No intervals.
     """
     mean, factors, _ = check(mean, factors, False)
-    log_var = torch.as_tensor(log_var).detach().to(mean)
+    log_var = where_float64(torch.as_tensor(log_var).detach()).to(mean)
     whole = posterior_entropies(mean, log_var, draws, seed)
     rows = []
     for level, entropy in zip(factors.T, entropies(factors), strict=True):
