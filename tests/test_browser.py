@@ -237,7 +237,7 @@ def test_the_sampler_draws_again(page):
 
 def test_no_cell_shows_an_error(page):
     """After all that was done on the page: what a moved slider raises is shown as an error."""
-    assert page.locator(".dvae-picture").count() == len(KINDS)
+    assert page.locator(".dvae-picture").count() == len(KINDS) + 1  # two in the switch
     assert outputs(page, "stdout") == 1  # so the selector finds outputs of a kind
     assert outputs(page, "stderr") == 0
 
