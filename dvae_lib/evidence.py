@@ -15,7 +15,7 @@ image that only a larger set has, no witness sees.
 """
 
 from . import files, sources
-from .results import TIERS, Row
+from .results import TIERS
 
 # A spread is one draw of what rounding does to a row, so another may well be several times as far.
 SPREADS = 10
@@ -129,21 +129,19 @@ def key(run):
 def differences(witness, record, tier):
     """In what a smoke run differs from a stored witness, as a list of sentences.
 
-    Compared are the names of rows, their values, their bounds, and the sizes that the notebook
-    picks at `tier`.
+    Compared are the names of rows, their values, and the sizes that the notebook picks at `tier`.
+    Bounds are not: they are no measurement, and stored values are judged by those of today.
     """
     if not witness:
         return ["no witness is stored"]
-    old, new = ({row["name"]: Row(**row) for row in made["rows"]} for made in (witness, record))
+    old, new = ({row["name"]: row["value"] for row in made["rows"]} for made in (witness, record))
     found = [f"{name} is recorded no more" for name in old if name not in new]
     found += [f"{name} is new" for name in new if name not in old]
     for name in old.keys() & new.keys():
         was, now = old[name], new[name]
-        room = SMALL * max(1, abs(was.value)) + SPREADS * witness["spread"].get(name, 0)
-        if abs(now.value - was.value) > room:
-            found.append(f"{name} was {was.value:.6g} and is {now.value:.6g}")
-        if was.bound != now.bound:
-            found.append(f"the claim on {name} was {was.bound or 'none'}, is {now.bound or 'none'}")
+        room = SMALL * max(1, abs(was)) + SPREADS * witness["spread"].get(name, 0)
+        if abs(now - was) > room:
+            found.append(f"{name} was {was:.6g} and is {now:.6g}")
     sizes = [[pick[tier] for pick in made["picks"]] for made in (witness, record)]
     if sizes[0] != sizes[1]:
         found.append(f"picked at tier {tier} was {sizes[0]} and is {sizes[1]}")
