@@ -305,7 +305,10 @@ def store_long(notebook, tier="long", device="auto"):
 
 
 def clean(notebook):
-    """Remove what only a live session can use: injected parameters, widget views, run times."""
+    """Remove what only a live session can use: injected parameters, widget views, run times.
+
+    Of a picture with alternative text, its text form goes as well.
+    """
     notebook.cells = [c for c in notebook.cells if "injected-parameters" not in tags(c)]
     for key in ("papermill", "widgets"):
         notebook.metadata.pop(key, None)
@@ -319,6 +322,8 @@ def clean(notebook):
             cell.outputs = _joined([o for o in cell.outputs if not _is_widget(o)])
             cell.execution_count = next(count)
             for output in cell.outputs:
+                if "alt" in output.get("metadata", {}).get("image/png", {}):
+                    output["data"].pop("text/plain", None)  # says the alternative text once more
                 if "execution_count" in output:
                     output["execution_count"] = cell.execution_count
 

@@ -6,6 +6,7 @@ They are made without pyplot, so nothing is drawn twice and nothing stays open.
 import base64
 import io
 import math
+import zlib
 
 import numpy as np
 import torch
@@ -64,9 +65,15 @@ def in_palette(png):
     if given == "RGB" and np.array_equal(rounded, pixels):
         return png  # it has been here before
     smaller = _of_256_colours(picture, pixels) or Image.fromarray(rounded)
-    buffer = io.BytesIO()
-    smaller.save(buffer, "PNG", **options)
-    return min(buffer.getvalue(), png, key=len)
+    return min(*_encodings(smaller, options), png, key=len)
+
+
+def _encodings(picture, options):
+    """A picture as PNGs of the same pixels, by different ways to compress it."""
+    for strategy in (zlib.Z_DEFAULT_STRATEGY, zlib.Z_FILTERED, zlib.Z_RLE):
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG", compress_type=strategy, **options)
+        yield buffer.getvalue()
 
 
 def _of_256_colours(picture, pixels):

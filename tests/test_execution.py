@@ -411,6 +411,21 @@ def test_text_printed_in_pieces_is_stored_as_one():
     assert notebook.cells[0].outputs == [said("one, two"), shown, said("three")]
 
 
+def test_a_picture_is_stored_with_its_alternative_text_once():
+    data = {"image/png": "AAAA", "text/plain": "[figure] A line."}
+    described = nbformat.v4.new_output(
+        "display_data", data=data, metadata={"image/png": {"alt": "A line."}}
+    )
+    other = nbformat.v4.new_output("display_data", data=dict(data))
+    notebook = executed(described, other)
+    execution.clean(notebook)
+    assert [sorted(o.data) for o in notebook.cells[0].outputs] == [
+        ["image/png"],
+        ["image/png", "text/plain"],
+    ]
+    assert notebook.cells[0].outputs[0].metadata["image/png"]["alt"] == "A line."
+
+
 STDERR = nbformat.v4.new_output("stream", name="stderr", text="a warning")
 ERROR = nbformat.v4.new_output("error", ename="ValueError", evalue="x", traceback=[])
 WIDGET = nbformat.v4.new_output(
