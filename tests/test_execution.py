@@ -367,15 +367,16 @@ def test_a_claim_with_stored_seeds_is_judged_on_them(demo, capsys, seeds, tier, 
     ) in output
 
 
-def test_kernels_wait_without_spinning_unless_the_user_says_otherwise(demo, monkeypatch, runs):
+def test_kernels_wait_without_spinning_on_a_busy_machine(demo, monkeypatch, runs):
     demo.write(
         "demo",
         *DEMO,
-        "import os\n\nrun.record('passive', os.environ['OMP_WAIT_POLICY'] == 'PASSIVE')",
+        "import os\n\nrun.record('passive', os.environ.get('OMP_WAIT_POLICY') == 'PASSIVE')",
         parameters=PARAMETERS_OF_DEMO,
     )
     path = runs / "demo" / "smoke-seed0" / "results.json"
-    for policy, passive in ((None, 1), ("ACTIVE", 0)):
+    for policy, load, passive in ((None, 2.0, 1), (None, 0.1, 0), ("ACTIVE", 2.0, 0)):
+        monkeypatch.setattr("os.getloadavg", lambda load=load: (load, 0.0, 0.0))
         monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
         if policy:
             monkeypatch.setenv("OMP_WAIT_POLICY", policy)
