@@ -154,12 +154,7 @@ def comparable(witness, record):
     Another of either adds numbers in another order from the first step on, and a training makes
     of that what another seed would.
     """
-    return bool(witness) and all(
-        _minor(witness["versions"]["torch"], record["versions"]["torch"])
-        and witness[name] == record[name]
-        for name in ("processor",)
-    )
-
-
-def _minor(a, b):
-    return a.split(".")[:2] == b.split(".")[:2]
+    if not witness:
+        return False
+    old, new = (made["versions"]["torch"].split(".")[:2] for made in (witness, record))
+    return old == new and witness["processor"] == record["processor"]

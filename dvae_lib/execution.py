@@ -186,7 +186,7 @@ def sweep(notebook, seeds, settings=None, tier="classroom", device="auto", worke
     with the present code, are not run again; failed ones are reported and kept out. Stored runs
     whose code gives other numbers are left out.
 
-    Returns (outcomes of what was executed, path of the gathered results, keys of runs left out).
+    Returns (outcomes of what was executed, path of the gathered results, runs left out).
     Raises ValueError where notebooks/ or dvae_lib/ has uncommitted changes.
     """
     grid = itertools.product(*([(n, v) for v in values] for n, values in (settings or {}).items()))
@@ -221,7 +221,7 @@ def run_witness(notebook):
 
 
 def _gather(notebook, tier, records, witness):
-    """Put records into the stored sweep of a notebook: (keys of runs left out, path)."""
+    """Put records into the stored sweep of a notebook: (runs left out, path)."""
     stored = Sweep.read(notebook)
     left_out = stored.add(tier, [_stored_part(record) for record in records], witness)
     return left_out, stored.write()

@@ -43,6 +43,7 @@ def test_stored_numbers_belong_to_the_code(name, smoke, capsys):
     assert outcome.error == ""
     today = files.read_json(outcome.job.folder / "results.json")
     for tier, witness in Sweep.read(name).witnesses.items():
+        assert witness, f"no witness is stored; run: dvae sweep {name} --tier {tier} --seeds 0-4"
         found = evidence.differences(witness, today, tier)
         if evidence.comparable(witness, today):
             assert found == [], f"run: dvae sweep {name} --tier {tier} --seeds 0-4"
