@@ -72,7 +72,8 @@ class Outcome:
     @property
     def refuted(self):
         """Rows whose claim is refuted, by its stored seeds or, of one without them, by this run."""
-        return [row for row in self.rows if self.verdicts.get(row.name) == "refuted"]
+        verdicts = self.verdicts
+        return [row for row in self.rows if verdicts.get(row.name) == "refuted"]
 
     @property
     def good(self):
@@ -284,7 +285,7 @@ def _store_executed(job):
     return ""
 
 
-def store_long(notebook, tier="long", device="auto"):
+def store_long(notebook, tier="long"):
     """Execute a notebook at tier long or paper; store its rows and the weights that it kept.
 
     The rows go into notebooks/results/, the weights into notebooks/models/; the notebook itself
@@ -292,7 +293,7 @@ def store_long(notebook, tier="long", device="auto"):
     where notebooks/ or dvae_lib/ has uncommitted changes, or for weights above models.MAX_BYTES.
     """
     commit = sources.clean_commit()
-    job = Job(sources.notebook_path(notebook).stem, tier, device=device)
+    job = Job(sources.notebook_path(notebook).stem, tier)
     check([job])
     witness = run_witness(job.notebook)
     shutil.rmtree(job.folder / "models", ignore_errors=True)  # of an earlier run
