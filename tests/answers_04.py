@@ -116,6 +116,18 @@ def margin_on_all_of_it(z, labels, mean, precision, margin=0.0):
     return F.cross_entropy(stretched(logits, labels, margin), labels, reduction="none")
 
 
+def classification_by_vmap(z, labels, mean, precision, margin=0.0):
+    """One code at a time, all at once."""
+    classes = torch.arange(len(mean))
+
+    def one(code, y):
+        d = 0.5 * (precision * (code - mean) ** 2).sum(1) * (1 + margin * (classes == y))
+        logits = 0.5 * precision.log().sum(1) - d
+        return logits.logsumexp(0) - torch.where(classes == y, logits, 0).sum()
+
+    return torch.func.vmap(one)(z, labels)
+
+
 def likelihood_with(
     term=lambda d2, P: 0.5 * (P * d2 - P.log()),
     total=lambda terms: terms.sum(1),
@@ -137,10 +149,21 @@ def likelihood_by_torch(z, labels, mean, precision):
     return -law.log_prob(z) - z.shape[1] / 2 * math.log(2 * math.pi)
 
 
+def likelihood_less_a_constant(z, labels, mean, precision):
+    """The constant of three axes, whatever L is."""
+    law = Independent(Normal(mean[labels], precision[labels].rsqrt()), 1)
+    return -law.log_prob(z) - 3 / 2 * math.log(2 * math.pi)
+
+
 def likelihood_by_one_hot(z, labels, mean, precision):
     own = F.one_hot(labels, len(mean)).to(z)
     logits = 0.5 * precision.log().sum(1) - distances(z, mean, precision)
     return -(own * logits).sum(1)
+
+
+def of_one(code, mean, precision):
+    """The likelihood part of one code, (L,), and of its own class."""
+    return 0.5 * (precision * (code - mean) ** 2 - precision.log()).sum()
 
 
 def likelihood_by_product(z, labels, mean, precision):
@@ -240,6 +263,17 @@ def always_the_same_noise(labels, mean, precision):
     return mean[labels] + precision[labels].rsqrt() * noise
 
 
+def there_and_back(mean):
+    """The second half of the noise is minus the first."""
+    half = torch.randn_like(mean[: (len(mean) + 1) // 2])
+    return torch.cat([half, -half])[: len(mean)]
+
+
+def backwards(mean):
+    half = torch.randn_like(mean[: (len(mean) + 1) // 2])
+    return torch.cat([half, half.flip(0)])[: len(mean)]
+
+
 def by_normal(law="rsample"):
     def draw_label_codes(labels, mean, precision):
         return getattr(Normal(mean[labels], precision[labels].rsqrt()), law)()
@@ -259,13 +293,16 @@ RIGHT = [
     ("classification", classification_by_torch),
     ("classification", classification_by_full_covariance),
     ("classification", classification_by_rows),
+    ("classification", classification_by_vmap),
     ("likelihood", likelihood_with()),
     ("likelihood", likelihood_by_torch),
     ("likelihood", likelihood_by_one_hot),
     ("likelihood", likelihood_by_product),
+    ("likelihood", lambda z, y, m, P: torch.func.vmap(of_one)(z, m[y], P[y])),
     ("adversarial", adversarial_with()),
     ("adversarial", adversarial_by_torch),
     ("adversarial", adversarial_by_hand),
+    ("adversarial", lambda s, y: torch.stack(adversarial_by_hand(s, y))),
     ("adversarial", adversarial_with(for_e=soft_targets())),
     ("adversarial", adversarial_with(for_e=partial(F.cross_entropy, label_smoothing=1.0))),
     ("draw", draw_with()),
@@ -274,6 +311,7 @@ RIGHT = [
     ("draw", draw_by_class),
     ("draw", draw_by_one_hot),
     ("draw", draw_by_cholesky),
+    ("draw", torch.func.vmap(draw_with(), in_dims=(0, None, None), randomness="different")),
 ]
 
 
@@ -297,6 +335,11 @@ def l_e(logits):
 def without_the_true_class(logits, labels):
     others = logits.log_softmax(1) * (1 - own(logits, labels))
     return -others.sum(1).mean() / (logits.shape[1] - 1)
+
+
+def halved_backwards(logits, labels):
+    """L_E with half of its gradient."""
+    return 0.5 * (l_e(logits) + l_e(logits).detach())
 
 
 def mixture_by(loss):
@@ -347,6 +390,13 @@ WRONG = [
     ("classification", "gradient", classification_with(tables=detached(0, 1, 2))),
     ("classification", "gradient", classification_detached_in_the_distance),
     ("classification", "gradient", det_by(lambda P: 0.5 * P.detach().log().sum(1))),
+    (
+        "classification",
+        "margin = .5, 3, 2, 2",
+        margin_by(lambda d, y, a: stretched(d, y, a and 0.5)),
+    ),
+    ("classification", "B, K, L", margin_by(lambda d, y, a: d * (1 + a * F.one_hot(y)))),
+    ("classification", "B, K, L", det_by(lambda P: 1.5 * P.log().mean(1))),
     ("likelihood", "returns nothing", lambda z, y, m, P: None),
     ("likelihood", "one number an image", likelihood_with(total=lambda t: t.sum(1).mean())),
     ("likelihood", "one number an image", likelihood_with(total=lambda t: t)),
@@ -370,6 +420,9 @@ WRONG = [
     ("likelihood", "do not clip", likelihood_with(total=lambda t: t.sum(1).clamp_min(0))),
     ("likelihood", "its own class", likelihood_with(pick=torch.zeros_like)),
     ("likelihood", "own class alone", classification_with()),
+    ("likelihood", "a number in your code", likelihood_with(total=lambda t: 3 * t.mean(1))),
+    ("likelihood", "a number in your code", likelihood_less_a_constant),
+    ("likelihood", "a number in your code", likelihood_with(total=lambda t: t.squeeze().sum(-1))),
     ("likelihood", "gradient", likelihood_with(tables=detached(0))),
     ("likelihood", "gradient", likelihood_with(tables=detached(1))),
     ("likelihood", "gradient", likelihood_with(tables=detached(2))),
@@ -415,10 +468,13 @@ WRONG = [
     ("adversarial", "large logits", l_e_by(l_e_of_probabilities(1e-4))),
     ("adversarial", "gradient", adversarial_with(lambda s, y: F.cross_entropy(s.detach(), y))),
     ("adversarial", "gradient", l_e_by(lambda s, y: -s.detach().log_softmax(1).mean())),
+    ("adversarial", "do not clamp", lambda s, y: adversarial_by_hand(s.clamp_min(-50), y)),
+    ("adversarial", "do not clamp", lambda s, y: adversarial_by_hand(s.clamp(-5000, 5000), y)),
+    ("adversarial", "not its own gradient", l_e_by(halved_backwards)),
     ("draw", "returns nothing", lambda y, m, P: None),
     ("draw", "one row a label", lambda y, m, P: m + P.rsqrt() * torch.randn_like(m)),
-    ("draw", "each label has its own row", draw_with(mean_of=lambda m, y: m[0 * y])),
-    ("draw", "each label has its own row", draw_with(mean_of=lambda m, y: 0 * m[y])),
+    ("draw", "each label's own row", draw_with(mean_of=lambda m, y: m[0 * y])),
+    ("draw", "each label's own row", draw_with(mean_of=lambda m, y: 0 * m[y])),
     ("draw", "no noise", lambda y, m, P: m[y]),
     ("draw", "divide by its square root", draw_with(torch.sqrt)),
     ("draw", "the variance", draw_with(torch.reciprocal)),
@@ -432,6 +488,11 @@ WRONG = [
     ("draw", "same noise for all", draw_with(noise=lambda m: torch.randn_like(m[:1]))),
     ("draw", "same noise for all", one_noise_a_class),
     ("draw", "two calls", always_the_same_noise),
+    ("draw", "come back", draw_with(noise=there_and_back)),
+    ("draw", "come back", draw_with(noise=backwards)),
+    ("draw", "not normal", draw_with(noise=lambda m: torch.randn_like(m).clamp(-2, 2) * 1.065)),
+    ("draw", "5 classes", lambda y, m, P: draw_with()(y % 2, m, P)),
+    ("draw", "1 axis", draw_with(noise=lambda m: torch.randn(len(m), 2))),
     ("draw", "uniform", draw_with(noise=torch.rand_like)),
     ("draw", "uniform", draw_with(noise=lambda m: torch.rand_like(m) - 0.5)),
     ("draw", "uniform", draw_with(noise=lambda m: 12**0.5 * (torch.rand_like(m) - 0.5))),

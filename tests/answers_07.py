@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from dvae_lib import metrics
+
 
 def nearest(z, codebook):
     return (z[:, :, None] - codebook).abs().argmin(2)
@@ -96,6 +98,26 @@ def quantize_without_gradients_first(z, codebook):
         index = nearest(z, codebook)
         step = looked_up(codebook, index) - z
     return z + step, looked_up(codebook, index), index
+
+
+def quantize_one(z, codebook):
+    """One code, (L,)."""
+    index = (z[:, None] - codebook).abs().argmin(1)
+    z_q = codebook.gather(1, index[:, None])[:, 0]
+    return straight_through(z, z_q), z_q, index
+
+
+def quantize_in_place(z, codebook):
+    """Brings the codes between the values first."""
+    z.data.clamp_(codebook.min(), codebook.max())
+    return quantize_with()(z, codebook)
+
+
+def sorts_in_place(z, codebook):
+    """Right but for what it leaves behind."""
+    found = [part.clone() for part in quantize_with()(z, codebook)]
+    codebook.data.copy_(codebook.data.sort(1).values)
+    return found
 
 
 def last_of_equals(z, codebook):
@@ -444,6 +466,7 @@ RIGHT = [
     ("quantize", quantize_with(look_up=by_one_hot, pass_on=lambda z, q: z + q.data - z.data)),
     ("quantize", quantize_by_axes),
     ("quantize", quantize_without_gradients_first),
+    ("quantize", torch.func.vmap(quantize_one, in_dims=(0, None))),
     ("losses", losses),
     ("losses", losses_by_torch),
     ("losses", losses_by_norm),
@@ -451,6 +474,7 @@ RIGHT = [
     ("losses", losses_by_loops),
     ("losses", losses_by_means_of_means),
     ("losses", losses_with(total=lambda squares: squares.sum() / squares.numel())),
+    ("losses", lambda z, q: torch.stack(losses(z, q))),
     ("groups", groups),
     ("groups", groups_by_modules),
     ("groups", groups_by_rpartition),
@@ -467,8 +491,8 @@ RIGHT = [
 WRONG = [
     ("quantize", "returns nothing", lambda z, c: None),
     ("quantize", "three tensors", lambda z, c: quantize_with()(z, c)[0]),
-    ("quantize", "return z_dec, z_q, index", lambda z, c: quantize_with()(z, c)[:2]),
-    ("quantize", "each \\(B, L\\)", lambda z, c: (*quantize_with()(z, c)[:2], z[:, 0].long())),
+    ("quantize", "three tensors", lambda z, c: quantize_with()(z, c)[:2]),
+    ("quantize", "\\(B, L\\)", lambda z, c: (*quantize_with()(z, c)[:2], z[:, 0].long())),
     ("quantize", "index, the third", lambda z, c: quantize_with()(z, c)[::-1]),
     ("quantize", "expected int64", lambda z, c: (*quantize_with()(z, c)[:2], z.int())),
     ("quantize", "take the first", quantize_with(last_of_equals)),
@@ -514,11 +538,14 @@ WRONG = [
     ),
     ("quantize", "not be detached itself", lambda z, c: quantize_with()(z, c.detach())),
     ("quantize", "no squeeze", quantize_with(look_up=lambda c, i: looked_up(c, i).squeeze())),
+    ("quantize", "leave z and codebook", quantize_in_place),
+    ("quantize", "leave z and codebook", sorts_in_place),
+    ("quantize", "precision of z", quantize_with(lambda z, c: nearest(z.half(), c.half()))),
+    ("quantize", "precision of z", quantize_with(lambda z, c: nearest(z.bfloat16(), c.bfloat16()))),
     ("losses", "returns nothing", lambda z, q: None),
     ("losses", "return two tensors", lambda z, q: F.mse_loss(z, q)),
-    ("losses", "return two tensors", lambda z, q: torch.stack(losses(z, q))),
     ("losses", "return two tensors, not 3", lambda z, q: (*losses(z, q), sum(losses(z, q)))),
-    ("losses", "expected a tensor", lambda z, q: [loss.item() for loss in losses(z, q)]),
+    ("losses", "expected a scalar tensor", lambda z, q: [loss.item() for loss in losses(z, q)]),
     ("losses", "expected a scalar", total_by(lambda squares: squares)),
     ("losses", "expected a scalar", total_by(lambda squares: squares.mean(1))),
     ("losses", "expected a scalar", total_by(lambda squares: squares.mean(0))),
@@ -544,6 +571,11 @@ WRONG = [
     ("losses", "swapped", lambda z, q: losses(z, q)[::-1]),
     ("losses", "L_quant moves z_q", lambda z, q: (losses(z, q)[1],) * 2),
     ("losses", "L_commit moves z and", lambda z, q: (losses(z, q)[0],) * 2),
+    ("losses", "not the mean", total_by(lambda squares: squares.sum() / 6)),
+    ("losses", "not the mean", total_by(lambda squares: squares.sum(1).mean() / 2)),
+    ("losses", "not the mean", total_by(lambda squares: squares.sum(0).mean() / 3)),
+    ("losses", "not the mean", both_by(lambda d: 2 * F.huber_loss(d, 0 * d, delta=2.0))),
+    ("losses", "not the mean", both_by(lambda d: d.clamp(-5, 5) ** 2)),
     ("losses", "detach_\\(\\) changes", losses_in_place),
     ("groups", "returns nothing", lambda model, wd: None),
     ("groups", "list of two groups", lambda model, wd: groups(model, wd)[0]),
@@ -625,6 +657,8 @@ WRONG = [
     ("groups", "the spared group decays by", groups_with(spared_decay=0.01)),
     ("groups", "as it was given", lambda model, wd: groups(model, 0.1)),
     ("groups", "as it was given", lambda model, wd: groups(model, 0.0)),
+    ("groups", "as it was given", lambda model, wd: groups(model, 0.03)),
+    ("groups", "as it was given", lambda model, wd: groups(model, min(wd, 0.1))),
     (
         "groups",
         "after the last dot",
@@ -712,5 +746,11 @@ WRONG = [
         infom_with(shares=lambda m: two_best(m) / m.sum(0), scaled=no_scaling),
     ),
     ("infom", "not the gap", infom_with(shares=two_best, scaled=no_scaling)),
-    ("infom", "2 factors", infom_with(number=lambda k, v: 3)),
+    ("infom", "yourself", lambda k, v: metrics.infomec(k, v).scalars["InfoM"]),
+    ("infom", "rare levels", infom_with(used=lambda k: k.double().std(0) > 0.2)),
+    ("infom", "rare levels", infom_with(used=lambda k: k.double().quantile(0.99, 0) > k.amin(0))),
+    ("infom", "nan: leave out", infom_with(used=lambda k: k.any(0))),
+    ("infom", "rare levels", infom_with(used=lambda k: (k != 1).any(0))),
+    ("infom", "rare levels", infom_with(used=lambda k: k.amax(0) > 1)),
+    ("infom", "4 factors", infom_with(number=lambda k, v: 3)),
 ]
