@@ -1,6 +1,7 @@
 """Right and wrong answers to the exercises of notebook 08, as students write them."""
 
 import math
+import warnings
 from functools import partial
 
 import torch
@@ -79,6 +80,12 @@ def weighed_by(weights):
 
 def clipped(joint, q, least=1e-12):
     return torch.xlogy(joint, q.clamp_min(least)).sum()
+
+
+def in_place(joint, q):
+    found = bound_with()(joint, q)
+    q.log_()
+    return found
 
 
 # --- the losses ----------------------------------------------------------------------------------
@@ -214,6 +221,34 @@ def penalty_by_jacobian(critic, real, fake):
     return (torch.linalg.vector_norm(own, dim=1) - 1).square().mean()
 
 
+def penalty_by_func(critic, real, fake):
+    mixed = mixture(real, fake, share(real, fake)).detach()
+    return squares(norms(torch.func.grad(lambda x: critic(x).sum())(mixed)))
+
+
+def penalty_by_vmap(critic, real, fake):
+    """The gradient of one image's number, for all images."""
+    mixed = mixture(real, fake, share(real, fake)).detach()
+    return squares(norms(torch.func.vmap(torch.func.grad(lambda x: critic(x[None])[0]))(mixed)))
+
+
+def penalty_by_backward(critic, real, fake):
+    mixed = mixture(real, fake, share(real, fake))
+    with warnings.catch_warnings(action="ignore"):
+        critic(mixed).sum().backward(create_graph=True)
+    return squares(norms(mixed.grad))
+
+
+def mixture_without_gradients(real, fake, e):
+    with torch.no_grad():
+        return torch.lerp(fake, real, e).requires_grad_()
+
+
+def mixture_in_place(real, fake, e):
+    mixed = real.data.mul_(e).add_((1 - e) * fake)
+    return mixed.detach().requires_grad_()
+
+
 def undetached(real, fake, e):
     mixed = e * real + (1 - e) * fake
     return mixed if mixed.requires_grad else mixed.requires_grad_()
@@ -260,6 +295,7 @@ RIGHT = [
     ("wasserstein", wasserstein_by_sums),
     ("wasserstein", wasserstein_by_dot),
     ("wasserstein", wasserstein_by_pairs),
+    ("wasserstein", lambda r, f: torch.stack([difference(r, f), -f.mean()])),
     ("penalty", penalty_with()),
     ("penalty", penalty_with(mix=shares_that_are(lambda e: (1 - e, e)))),
     ("penalty", penalty_of_the_paper),
@@ -267,13 +303,16 @@ RIGHT = [
     ("penalty", penalty_by_images),
     ("penalty", penalty_by_root),
     ("penalty", penalty_by_jacobian),
+    ("penalty", penalty_by_func),
+    ("penalty", penalty_by_vmap),
+    ("penalty", penalty_with(mix=mixture_without_gradients)),
 ]
 
 WRONG = [
     ("bound", "returns nothing", lambda joint, q: None),
     ("bound", "without .item", lambda joint, q: bound_with()(joint, q).item()),
-    ("bound", "expected a scalar", lambda joint, q: entropy_of_z(joint, q) + joint * q.log()),
-    ("bound", "expected a scalar", bound_with(log_q=lambda p, q: torch.xlogy(p, q).sum(0))),
+    ("bound", "a scalar", lambda joint, q: entropy_of_z(joint, q) + joint * q.log()),
+    ("bound", "a scalar", bound_with(log_q=lambda p, q: torch.xlogy(p, q).sum(0))),
     ("bound", "entropy of z is missing", expected_log),
     ("bound", "added, not taken off", bound_with(lambda p, q: -entropy_of_z(p, q))),
     ("bound", "not of x", bound_with(lambda p, q: entropy(p.sum(0)))),
@@ -285,8 +324,8 @@ WRONG = [
     ("bound", "weigh each pair", bound_with(log_q=lambda p, q: q.log().sum())),
     ("bound", "not by q", weighed_by(lambda p, q: q)),
     ("bound", "not by q", bound_with(log_q=lambda p, q: -entropy(q) / q.shape[1])),
-    ("bound", "not by p.x. or p.z. alone", weighed_by(lambda p, q: p.sum(0).expand(p.shape))),
-    ("bound", "not by p.x. or p.z. alone", weighed_by(lambda p, q: p.sum(1)[:, None])),
+    ("bound", "not by .* p.x. or p.z. alone", weighed_by(lambda p, q: p.sum(0).expand(p.shape))),
+    ("bound", "not by .* p.x. or p.z. alone", weighed_by(lambda p, q: p.sum(1)[:, None])),
     ("bound", "not log E q", bound_with(log_q=lambda p, q: (p * q).sum().log())),
     ("bound", "not base 2", lambda p, q: bound_with()(p, q) / math.log(2)),
     ("bound", "not the expectation", bound_with(log_q=lambda p, q: torch.xlogy(p, q).mean())),
@@ -301,8 +340,10 @@ WRONG = [
     ("bound", "do not clip", bound_with(log_q=lambda p, q: clipped(p, q, 1e-300))),
     ("bound", "do not clip", bound_with(log_q=masked_everywhere)),
     ("bound", "do not clip", bound_with(log_q=lambda p, q: (p * q.log()).nan_to_num().sum())),
+    ("bound", "4 values of z", bound_with(log_q=lambda p, q: 9 * torch.xlogy(p, q).mean())),
+    ("bound", "leave joint and q", in_place),
     ("wasserstein", "returns nothing", lambda real, fake: None),
-    ("wasserstein", "return two tensors", difference),
+    ("wasserstein", "two losses, not 1", difference),
     ("wasserstein", "two losses, not 1", lambda real, fake: (difference(real, fake),)),
     ("wasserstein", "without .item", wasserstein_with(lambda r, f: difference(r, f).item())),
     ("wasserstein", "average over images", with_generator(lambda real, fake: -fake)),
@@ -323,6 +364,10 @@ WRONG = [
     ("wasserstein", "no sigmoid, logarithm", with_generator(lambda r, f: -F.logsigmoid(f).mean())),
     ("wasserstein", "square", least_squares),
     ("wasserstein", "clipping", hinge),
+    ("wasserstein", "1 real, 6", wasserstein_with(lambda r, f: f.sum() / 4 - r.sum() / 3)),
+    ("wasserstein", "1 real, 6", with_generator(lambda r, f: -f.sum() / (len(r) + 1))),
+    ("wasserstein", "means of D as it is", with_generator(lambda r, f: -f.clamp(-9, 9).mean())),
+    ("wasserstein", "gradient", with_generator(lambda r, f: -f.mean() / 2 - f.detach().mean() / 2)),
     ("wasserstein", "absolute", wasserstein_with(lambda r, f: -difference(r, f).abs())),
     ("wasserstein", "do not detach", wasserstein_with(lambda r, f: difference(r, f.detach()))),
     ("wasserstein", "do not detach", wasserstein_with(lambda r, f: difference(r.detach(), f))),
@@ -342,6 +387,12 @@ WRONG = [
     ("penalty", "an e of its own", penalty_with(mix=lambda r, f, e: mixture(r, f, 0.0))),
     ("penalty", "not torch.randn", e_by(of_shape(1, 1, draw=torch.randn))),
     ("penalty", "not torch.randn", e_by(lambda *a: 2 * share(*a) - 1)),
+    ("penalty", "torch.rand, not", e_by(lambda *a: share(*a) / 2)),
+    ("penalty", "torch.rand, not", e_by(lambda *a: share(*a) ** 2)),
+    ("penalty", "torch.rand, not", e_by(lambda *a: share(*a).round())),
+    ("penalty", "torch.rand, not", e_by(lambda *a: 0.5 + share(*a) / 2)),
+    ("penalty", "leave real and fake", penalty_with(mix=mixture_in_place)),
+    ("penalty", "backward.. fills", penalty_by_backward),
     ("penalty", "e and 1 - e", penalty_with(mix=shares_that_are(lambda e: (e, 1)))),
     ("penalty", "e and 1 - e", penalty_with(mix=shares_that_are(lambda e: (e, e)))),
     (

@@ -1,5 +1,7 @@
 """Right and wrong answers to the exercises of notebook 09, as students write them."""
 
+import math
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -52,6 +54,14 @@ def update_by_mean(z, a0, b0):
 
 def update_by_numpy(z, a0, b0):
     return a0 + len(z) / 2, b0 + 0.5 * np.sum(z.numpy() ** 2, axis=0)
+
+
+def half_square(column):
+    return column.square().sum() / 2
+
+
+def update_in_place(z, a0, b0):
+    return shape_of(z, a0), b0 + z.square_().sum(0) / 2
 
 
 # --- the KL --------------------------------------------------------------------------------------
@@ -108,6 +118,11 @@ def kl_by_densities(mean, log_var, s):
     return (log_q - log_p).sum(1)
 
 
+def kl_of_one(mean, log_var, s):
+    """One image: (L,), (L,), (L,) to a number."""
+    return 0.5 * (s.log() - log_var - 1 + (mean**2 + log_var.exp()) / s).sum()
+
+
 def of_torch(q, p):
     """q and p: (mean, log_var, s) to the distributions."""
     return lambda *given: kl_divergence(q(*given), p(*given)).sum(1)
@@ -149,6 +164,11 @@ def detached(*names):
         return kl_with()(mean, log_var, s)
 
     return kl_to_prior
+
+
+def by_entropy(mean, log_var, s):
+    cross = 0.5 * (math.log(2 * math.pi) + s.log() + (mean**2 + log_var.exp()) / s)
+    return (cross - posterior(mean, log_var, s).entropy()).sum(1)
 
 
 @torch.no_grad()
@@ -203,6 +223,16 @@ def relevance_by_images(weight, z):
 
 def relevance_by_grams(weight, z):
     return (weight.T @ weight).diag() * (z.T @ z).diag() / z.size(0)
+
+
+def relevance_by_jacobian(weight, z):
+    """As for any decoder: the Jacobian of one code after the other, by forward differentiation."""
+    jacobians = torch.func.vmap(torch.func.jacfwd(lambda code: weight @ code))(z)
+    return jacobians.square().sum(1).mean(0) * mean_square(z)
+
+
+def relevance_in_place(weight, z):
+    return weight.square().sum(0) * z.pow_(2).mean(0)
 
 
 # --- the rule ------------------------------------------------------------------------------------
@@ -319,6 +349,7 @@ RIGHT = [
     ("update", update_by_norm),
     ("update", update_by_mean),
     ("update", update_by_numpy),
+    ("update", lambda z, a0, b0: (shape_of(z, a0), b0 + torch.func.vmap(half_square)(z.T))),
     ("kl", kl_with()),
     ("kl", kl_by_ratio),
     ("kl", kl_by_deviations),
@@ -326,12 +357,14 @@ RIGHT = [
     ("kl", kl_by_axes),
     ("kl", kl_by_rescaling),
     ("kl", kl_by_densities),
+    ("kl", torch.func.vmap(kl_of_one, in_dims=(0, 0, None))),
     ("linear", relevance_with()),
     ("linear", relevance_by_update),
     ("linear", relevance_by_einsum),
     ("linear", relevance_by_axes),
     ("linear", relevance_by_images),
     ("linear", relevance_by_grams),
+    ("linear", relevance_by_jacobian),
     ("active", active_with()),
     ("active", active_by_loop),
     ("active", active_by_argsort),
@@ -372,7 +405,11 @@ WRONG = [
     ("update", "square each code", with_rate(lambda z, b0: b0 + 0.5 * z.sum(0))),
     ("update", "not a scale", with_rate(lambda z, b0: 1 / rate_of(z, b0))),
     ("update", "b is .*expected", with_rate(lambda z, b0: rate_of(z, -b0))),
-    ("update", "n = 1: b has shape", with_rate(lambda z, b0: rate_of(z.squeeze(), b0))),
+    ("update", "n = 1, L = 3, b0", with_rate(lambda z, b0: rate_of(z.squeeze(), b0))),
+    ("update", "n = 1, L = 3, b0", with_rate(lambda z, b0: rate_of(z.clamp(-5, 5), b0))),
+    ("update", "a0 = 0.25", update_with(lambda z, a0: max(a0, 1) + len(z) / 2)),
+    ("update", "n = 1, L = 3, b0", with_rate(lambda z, b0: rate_of(z, min(b0, 1)))),
+    ("update", "leave z", update_in_place),
     ("kl", "returns nothing", lambda mean, log_var, s: None),
     ("kl", "return a tensor", lambda *given: kl_with()(*given).sum().item()),
     ("kl", "return a tensor", lambda *given: kl_with()(*given).detach().numpy()),
@@ -421,6 +458,9 @@ WRONG = [
     ("kl", "for log_var: detached", detached("log_var")),
     ("kl", "keep the gradient", detached("mean", "log_var")),
     ("kl", "1 images, 5 axes", lambda *given: kl_with()(*given).squeeze()),
+    ("kl", "write the formula out", of_torch(posterior, width(0.5))),
+    ("kl", "write the formula out", by_entropy),
+    ("kl", "1 images, 5 axes", lambda m, v, s: kl_with()(m, v.clamp(-3, 3), s)),
     ("kl", "1 images, 5 axes", lambda m, v, s: kl_with(one=2 / len(s))(m, v, s)),
     ("linear", "returns nothing", lambda weight, z: None),
     ("linear", "one number an axis", lambda weight, z: relevance_with()(weight, z).sum()),
@@ -456,6 +496,7 @@ WRONG = [
         "D = 7, n = 50",
         relevance_with(lambda w: w.square().mean(0), lambda z: (z**2).sum(0)),
     ),
+    ("linear", "leave weight and z", relevance_in_place),
     ("linear", "D = 3, n = 1", s_by(lambda z: z.square().sum(0) / max(len(z), 2))),
     ("active", "returns nothing", lambda relevance, share: None),
     ("active", "not a mask", mask),
