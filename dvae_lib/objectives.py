@@ -23,7 +23,18 @@ def reparameterise(mean, log_var):
 
 def gaussian_log_density(z, mean, log_var):
     """log N(z; mean, diag exp(log_var)) in nats, summed over the last axis: (..., L) to (...)."""
-    return -0.5 * (LOG_2PI + log_var + (z - mean) ** 2 * torch.exp(-log_var)).sum(-1)
+    return -0.5 * (LOG_2PI + log_var + _squared_deviation(z - mean, log_var)).sum(-1)
+
+
+def _squared_deviation(difference, log_var):
+    """difference^2 exp(-log_var), right also where exp(-log_var) overflows (float32: from -88).
+
+    No difference stays 0 there and never becomes NaN. Elsewhere it is that product to the bit.
+    """
+    bound = math.floor(math.log(torch.finfo(log_var.dtype).max))
+    plain = difference**2 * torch.exp(-log_var.clamp(min=-bound))
+    narrow = (difference * torch.exp(-0.5 * log_var.clamp(min=-2 * bound))) ** 2
+    return torch.where(log_var < -bound, narrow, plain)
 
 
 def kl_standard_normal(mean, log_var):
@@ -35,9 +46,12 @@ def kl_standard_normal(mean, log_var):
 
 
 def kl_gaussians(mean_q, log_var_q, mean_p, log_var_p):
-    """KL(q || p) between diagonal Gaussians in nats, at least 0: (..., L) to (...)."""
-    scaled = torch.exp(log_var_q - log_var_p) + (mean_q - mean_p) ** 2 * torch.exp(-log_var_p)
-    return 0.5 * (scaled - 1 + log_var_p - log_var_q).sum(-1)
+    """KL(q || p) between diagonal Gaussians in nats, at least 0: (..., L) to (...).
+
+    Infinite where it is too large for the dtype, such as variances e^200 apart in float32.
+    """
+    scaled = torch.exp(log_var_q - log_var_p) + _squared_deviation(mean_q - mean_p, log_var_p)
+    return 0.5 * (scaled - 1 + (log_var_p - log_var_q)).sum(-1)
 
 
 def bernoulli_reconstruction(logits, x):
@@ -45,15 +59,33 @@ def bernoulli_reconstruction(logits, x):
 
     logits, x: (B, C, H, W) with x in [0, 1]. Returns (B,). For x strictly between 0 and 1 this is
     the expected value over binary images with those probabilities, not a density of x.
+
+    Raises ValueError for x outside [0, 1]; on a GPU, where looking would make the program wait at
+    each step, the result of such an image is NaN instead, at which training stops.
     """
-    return F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
+    if x.is_cpu:
+        low, high = torch.aminmax(x)
+        if not (low >= 0 and high <= 1):
+            raise ValueError(
+                f"images range over {low.item():.4g} to {high.item():.4g}, expected 0 to 1; divide "
+                "8-bit ones by 255"
+            )
+    loss = F.binary_cross_entropy_with_logits(logits, x, reduction="none")
+    return loss.masked_fill((x < 0) | (x > 1), torch.nan).flatten(1).sum(1)
 
 
 def gaussian_reconstruction(mean, x, sigma=1.0):
     """-log N(x; mean, sigma^2 I) in nats per image, constants included: (B, C, H, W) to (B,).
 
-    A density: it depends on the scale of x and may be negative.
+    A density: it depends on the scale of x and may be negative. sigma: a number above 0, in units
+    of x. Raises ValueError for another sigma, and for mean and x of two shapes.
     """
+    if mean.shape != x.shape:
+        raise ValueError(
+            f"mean of shape {tuple(mean.shape)} for images {tuple(x.shape)}, expected the same"
+        )
+    if not sigma > 0:
+        raise ValueError(f"sigma {sigma}, expected a number above 0")
     squared = ((x - mean) / sigma) ** 2
     return 0.5 * (squared + LOG_2PI + 2 * math.log(sigma)).flatten(1).sum(1)
 
@@ -68,16 +100,17 @@ def sampling_log_weights(batch, n_data, sampling):
     of a row is 1/N. "stratified" gives 1/N to the row's own image, on the diagonal as in the
     paper, 1/M to the others, M = B - 1, and (N - M)/(NM) to one of them (the next column, past the
     last the first); a row sums to 1 and the estimate of q(z_i) is unbiased. "all" is for a batch
-    that is the whole set, B = N: 1/N to all. Raises ValueError for another name or size.
+    that is the whole set, B = N: 1/N to all. Raises ValueError for another name or size, such as a
+    batch of more images than there are.
     """
-    if sampling == "weighted":
+    if sampling == "weighted" and 1 <= batch <= n_data:
         return torch.full((batch, batch), -math.log(batch * n_data))
     if sampling == "all" and batch == n_data:
         return torch.full((batch, batch), -math.log(n_data))
     if sampling != "stratified" or not 2 <= batch <= n_data:
         raise ValueError(
-            f"sampling {sampling!r} with {batch} of {n_data} images; choose weighted, stratified "
-            "(2 to N images) or all (N images)"
+            f"sampling {sampling!r} with {batch} of {n_data} images; choose weighted (1 to N "
+            "images), stratified (2 to N) or all (N)"
         )
     others = batch - 1
     weights = torch.full((batch, batch), 1 / others).fill_diagonal_(1 / n_data)
@@ -92,11 +125,20 @@ def kl_split(mean, log_var, z, n_data, sampling="weighted"):
     mean, log_var: (B, L), posteriors of a batch of B from n_data images. z: (B, L), a draw of
     each. sampling: see sampling_log_weights. The three add up to log q(z|x) - log p(z) of each
     row, the one-draw estimate of the KL term. Chen et al. 2018; derived in notebook 02.
+
+    With "weighted", whose weights sum to 1/N, every log q is too low, by ln N where the batch's
+    posteriors overlap. The total correlation is then (L - 1) ln N too high, 8.3 nats for two
+    independent axes and N = 4,000, the information ln N too high, and the dimension-wise KL
+    L ln N too low. That moves gradients little, but for nats take "stratified" or "all".
+    Raises ValueError for shapes that differ.
     """
+    if not (mean.ndim == 2 and mean.shape == log_var.shape == z.shape):
+        shapes = ", ".join(str(tuple(t.shape)) for t in (mean, log_var, z))
+        raise ValueError(f"mean, log_var and z of shapes {shapes}, expected (B, L) each")
     log_w = sampling_log_weights(len(z), n_data, sampling).to(z)
     zero = torch.zeros_like(z)
     # (B, B, L): axis l of draw i under the posterior of image j.
-    pairs = -0.5 * (LOG_2PI + log_var + (z[:, None] - mean) ** 2 * torch.exp(-log_var))
+    pairs = -0.5 * (LOG_2PI + log_var + _squared_deviation(z[:, None] - mean, log_var))
     log_q_z = (pairs.sum(-1) + log_w).logsumexp(1)
     log_q_zj = (pairs + log_w[..., None]).logsumexp(1).sum(-1)
     log_q_z_x = gaussian_log_density(z, mean, log_var)

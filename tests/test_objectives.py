@@ -32,6 +32,38 @@ def test_kl_between_gaussians():
     torch.testing.assert_close(objectives.kl_gaussians(*q, *p), expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_kl_between_gaussians_of_extreme_variances(dtype):
+    """By hand: 0 for equal ones; (e^d - 1 - d) / 2 for log-variances d apart; m^2 e^-v / 2."""
+
+    def kl(mean_q, log_var_q, mean_p, log_var_p):
+        given = [torch.tensor([v], dtype=dtype) for v in (mean_q, log_var_q, mean_p, log_var_p)]
+        given = [tensor.requires_grad_() for tensor in given]
+        value = objectives.kl_gaussians(*given)
+        value.backward()
+        if value.isfinite():
+            assert all(torch.isfinite(tensor.grad).all() for tensor in given)
+        return value.item()
+
+    for v in (-1000.0, -100.0, 100.0, 1000.0):
+        assert kl(0.0, v, 0.0, v) == kl(3.0, v, 3.0, v) == 0
+        assert kl(0.0, v - 2.0, 0.0, v) == pytest.approx((math.exp(-2) + 1) / 2, rel=1e-6)
+    assert kl(0.0, -100.0, 0.0, 100.0) == pytest.approx(99.5)
+    assert kl(1e-20, -100.0, 0.0, -100.0) == pytest.approx(math.exp(100) * 1e-40 / 2, rel=1e-5)
+    assert kl(1.0, -1000.0, 0.0, -1000.0) == math.inf  # e^1000 / 2
+
+
+def test_densities_and_splits_of_extreme_variances():
+    """A posterior of no width that is met exactly has density, one that is missed has none."""
+    mean, log_var = torch.zeros(3, 2), torch.full((3, 2), -1000.0)
+    log_q = objectives.gaussian_log_density(mean, mean, log_var)
+    np.testing.assert_allclose(log_q, 1000 - math.log(2 * math.pi), rtol=1e-6)
+    mean = torch.arange(6.0).view(3, 2)
+    information, *rest = objectives.kl_split(mean, log_var, mean, 3, "all")
+    np.testing.assert_allclose(information, math.log(3), atol=1e-3)  # of 1,000
+    assert all(torch.isfinite(part).all() for part in rest)
+
+
 def test_log_density():
     (mean, log_var), (z, _) = gaussian_parameters(7, 5), gaussian_parameters(7, 5, seed=1)
     expected = gaussian(mean, log_var).log_prob(z)
@@ -53,6 +85,32 @@ def test_bernoulli_reconstruction_of_grey_is_the_mean_over_binary_images():
     )
     expected = (grey * on + (1 - grey) * off).sum((1, 2, 3))
     torch.testing.assert_close(objectives.bernoulli_reconstruction(logits, grey), expected)
+
+
+def test_images_outside_of_0_to_1_are_refused_by_value():
+    x = torch.full((2, 1, 4, 4), 0.5)
+    for wrong, message in ((255 * x, "127.5 to 127.5"), (x - 1, "-0.5 to -0.5"), (x / 0, "inf")):
+        with pytest.raises(ValueError, match=f"images range over {message}.*divide"):
+            objectives.bernoulli_reconstruction(x, wrong)
+    x[1, 0, 2, 3] = math.nan
+    with pytest.raises(ValueError, match="images range over nan"):
+        objectives.bernoulli_reconstruction(x, x)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu_images_outside_of_0_to_1_give_nan():
+    x = torch.full((2, 1, 4, 4), 0.5).cuda()
+    x[1, 0, 0, 0] = 255
+    found = objectives.bernoulli_reconstruction(x, x)
+    assert found.isnan().tolist() == [False, True]
+
+
+def test_a_mean_of_another_shape_is_refused():
+    x = torch.zeros(4, 3, 8, 8)
+    with pytest.raises(ValueError, match=r"mean of shape \(4, 1, 8, 8\) for images \(4, 3, 8, 8\)"):
+        objectives.gaussian_reconstruction(x[:, :1], x)
+    with pytest.raises(ValueError, match="sigma 0, expected a number above 0"):
+        objectives.gaussian_reconstruction(x, x, sigma=0)
 
 
 @pytest.mark.parametrize("sigma", [0.1, 1.0, 2.5])
@@ -146,10 +204,28 @@ def test_sampling_weights():
     assert weighted.tolist() == [pytest.approx([1 / 40] * 4)] * 4
 
 
-@pytest.mark.parametrize(("sampling", "batch"), [("all", 4), ("stratified", 1), ("mws", 4)])
+@pytest.mark.parametrize(
+    ("sampling", "batch"),
+    [("all", 4), ("stratified", 1), ("stratified", 11), ("weighted", 11), ("mws", 4)],
+)
 def test_sampling_weights_refuse_what_has_no_meaning(sampling, batch):
-    with pytest.raises(ValueError, match="choose weighted, stratified"):
+    with pytest.raises(ValueError, match=f"'{sampling}' with {batch} of 10 images; choose"):
         objectives.sampling_log_weights(batch, 10, sampling)
+
+
+def test_weighted_parts_are_off_by_logarithms_of_n():
+    """Independent axes whose posteriors overlap: (L - 1) ln N of total correlation for 0."""
+    torch.manual_seed(0)
+    n_data, axes = 4_000, 3
+    mean = 0.3 * torch.randn(300, axes)
+    codes = mean, torch.zeros_like(mean), mean + torch.randn(300, axes)
+    weighted = objectives.kl_split(*codes, n_data, "weighted")
+    stratified = objectives.kl_split(*codes, n_data, "stratified")
+    for k, shift in enumerate((1, axes - 1, -axes)):
+        found = (weighted[k] - stratified[k]).mean().item()
+        assert found == pytest.approx(shift * math.log(n_data), abs=0.1)
+    with pytest.raises(ValueError, match=r"shapes \(300, 3\), \(300, 3\), \(299, 3\)"):
+        objectives.kl_split(*codes[:2], codes[2][1:], n_data)
 
 
 def test_mmd_of_gaussians_has_its_closed_form():
