@@ -1,6 +1,8 @@
 """Digits: the packaged ones, their colours, and small files in the original MNIST format."""
 
 import colorsys
+import gzip
+import hashlib
 import struct
 
 import pytest
@@ -106,9 +108,13 @@ def write_idx(path, tensor):
     path.write_bytes(header + tensor.numpy().tobytes())
 
 
+def md5(content):
+    return hashlib.md5(content).hexdigest()
+
+
 @pytest.fixture
-def original(tmp_path):
-    """A folder with 12 training and 5 test images in the original format."""
+def original(tmp_path, monkeypatch):
+    """A folder with 12 training and 5 test images in the original format, taken for published."""
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
     generator = torch.Generator().manual_seed(0)
@@ -116,19 +122,31 @@ def original(tmp_path):
         images = torch.randint(256, (n, 28, 28), generator=generator).to(torch.uint8)
         write_idx(raw / f"{part}-images-idx3-ubyte", images)
         write_idx(raw / f"{part}-labels-idx1-ubyte", (torch.arange(n) % 10).to(torch.uint8))
+    for path in raw.iterdir():
+        content = path.read_bytes()
+        sums = md5(content), md5(gzip.compress(content, mtime=0))
+        monkeypatch.setitem(digits.ORIGINALS, path.name, sums)
     return tmp_path
 
 
+def pack(path):
+    path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))
+    path.unlink()
+
+
+@pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize(("split", "part", "n"), [("train", "train", 12), ("test", "t10k", 5)])
-def test_the_original_files_are_read(original, split, part, n):
-    read = digits.load(split, original=original)
+def test_the_original_files_are_read(original, split, part, n, packed):
+    """Those of the split alone, packed as they are published, or unpacked."""
     stored = (original / "MNIST/raw" / f"{part}-images-idx3-ubyte").read_bytes()[16:]
+    for path in (original / "MNIST/raw").iterdir():
+        if not path.name.startswith(part):
+            path.unlink()
+        elif packed:
+            pack(path)
+    read = digits.load(split, original=original)
     assert read.images[:, 0, 2:30, 2:30].contiguous().numpy().tobytes() == stored
     assert read.factors[:, 0].tolist() == [k % 10 for k in range(n)]
-
-
-def remove(path):
-    path.unlink()
 
 
 def truncate(path):
@@ -143,9 +161,33 @@ def web_page(path):
     path.write_text("<html>404 not found</html>")
 
 
-@pytest.mark.parametrize("damage", [remove, truncate, empty, web_page])
+def invert(path):
+    content = path.read_bytes()
+    path.write_bytes(content[:16] + bytes(255 - byte for byte in content[16:]))
+
+
+def reverse(path):
+    content = path.read_bytes()
+    path.write_bytes(content[:8] + content[:7:-1])
+
+
+def packed_and_truncated(path):
+    pack(path)
+    truncate(path.with_name(f"{path.name}.gz"))
+
+
 @pytest.mark.parametrize("kind", ["images-idx3", "labels-idx1"])
-def test_missing_and_damaged_originals_say_what_to_do(original, kind, damage):
+@pytest.mark.parametrize(
+    "damage", [truncate, empty, web_page, invert, reverse, packed_and_truncated]
+)
+def test_damaged_originals_are_named(original, kind, damage):
     damage(original / "MNIST" / "raw" / f"train-{kind}-ubyte")
-    with pytest.raises(FileNotFoundError, match="no readable MNIST in .*download=True"):
+    with pytest.raises(ValueError, match=rf"train-{kind}-ubyte.* is not the published file"):
+        digits.load(original=original)
+
+
+@pytest.mark.parametrize("kind", ["images-idx3", "labels-idx1"])
+def test_missing_originals_say_what_to_do(original, kind):
+    (original / "MNIST" / "raw" / f"train-{kind}-ubyte").unlink()
+    with pytest.raises(FileNotFoundError, match=f"train-{kind}-ubyte is missing.*download=True"):
         digits.load(original=original)

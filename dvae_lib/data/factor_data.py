@@ -313,8 +313,9 @@ def choose(n, total, seed):
     """
     if n == "all":
         return torch.arange(total)
-    if isinstance(n, int) and 0 < n <= total:
-        return torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:n]
+    whole = isinstance(n, (int, np.integer)) and not isinstance(n, bool)
+    if whole and 0 < n <= total:
+        return torch.randperm(total, generator=torch.Generator().manual_seed(seed))[: int(n)]
     raise ValueError(f"n = {n!r} images; choose 1 to {total} or 'all'")
 
 

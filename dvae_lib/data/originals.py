@@ -7,9 +7,6 @@ and the archive's own checksums are.
 """
 
 import math
-import tokenize
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +15,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from . import digits, sprites
+from .arrays import DAMAGE, gather, npz_blocks, read_npy
 from .download import fetch, verify
 from .factor_data import FactorData, choose, factors_of
 
@@ -118,7 +116,6 @@ _COMPLEX = (
 )
 MPI3D_VALUES = dict.fromkeys(("toy", "realistic", "real"), _SIMPLE + _RIG + _AXES)
 MPI3D_VALUES["real_complex"] = _COMPLEX + _RIG + _AXES
-MPI3D_BLOCK = 4096  # images read at once
 
 FALCOR3D_NAMES = tuple(
     "lighting_intensity lighting_x-dir lighting_y-dir lighting_z-dir camera_x-pos camera_y-pos "
@@ -130,10 +127,6 @@ ISAAC3D_NAMES = tuple(
     "lighting_y-dir object_color wall_color".split()
 )
 ISAAC3D_SIZES = (3, 8, 5, 4, 4, 4, 6, 4, 4)
-
-# What zipfile, zlib, NumPy and Pillow raise on a damaged file.
-DAMAGE = (zipfile.BadZipFile, zlib.error, tokenize.TokenError, NotImplementedError)
-DAMAGE += (SyntaxError, ValueError, KeyError, EOFError, OSError)
 
 CELEBA_BOX = (15, 35, 163, 183)  # the central square of 148 pixels: the face, little background
 
@@ -154,20 +147,18 @@ def dsprites(path, n=20_000, seed=0, download=False, device="cpu"):
 def mnist(path, split="train", coloured=False, seed=0, download=False, device="cpu"):
     """MNIST from the folder at `path`, in torchvision's layout, as digits.load gives it.
 
-    Source: LeCun et al. 1998; no licence is stated. Checksums are torchvision's.
+    Source: LeCun et al. 1998; no licence is stated. Checksums are the published ones, of packed
+    files and of unpacked ones; the files of the other split may be missing.
 
-    Raises ValueError for an unknown split or a download that is not the published file,
-    FileNotFoundError where the set is missing or damaged, ConnectionError where the download fails.
+    Raises ValueError for an unknown split or a file that is not the published one,
+    FileNotFoundError where one is missing, ConnectionError where the download fails.
     """
-    from torchvision.datasets import MNIST
-
-    raw = Path(path) / "MNIST" / "raw"
-    if not raw.is_dir() and not download:
-        raise FileNotFoundError(_missing("mnist", raw, ", or pass download=True"))
-    for name, md5 in MNIST.resources if download else ():
-        if not (raw / name.removesuffix(".gz")).is_file():
-            _download("mnist", MNIST.mirrors[0] + name, raw / name, f"md5:{md5}")
-    return digits.load(split, coloured, path, download, seed, device)  # torchvision unpacks
+    try:
+        return digits.load(split, coloured, path, download, seed, device)
+    except ConnectionError as error:
+        raise ConnectionError(f"{error}. {_offline('mnist')}") from error
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error} {_offline('mnist')}") from error
 
 
 def shapes3d(path, n=20_000, seed=0, download=False, device="cpu"):
@@ -189,7 +180,7 @@ def shapes3d(path, n=20_000, seed=0, download=False, device="cpu"):
     verify(path, SHAPES3D_CHECKSUM)
     with h5py.File(path) as file:
         values = _values(path, file["labels"][:], SHAPES3D_SIZES)
-        images = _gather(_h5_blocks(file["images"], index), index)
+        images = _coloured(_h5_blocks(file["images"], index), index)
     factors, names, sizes = factors_of(index, SHAPES3D_SIZES), SHAPES3D_NAMES, SHAPES3D_SIZES
     return FactorData("3D Shapes", images, factors, names, sizes, values).to(device)
 
@@ -214,7 +205,8 @@ def mpi3d(path, variant="real", n=20_000, seed=0, download=False, device="cpu"):
     index = choose(n, math.prod(sizes), seed)
     path = _file("mpi3d", path, MPI3D_URLS.get(variant), download)
     try:
-        images = _gather(_npz_blocks(path, math.prod(sizes)), index)
+        blocks = npz_blocks(path, "images", (math.prod(sizes), 64, 64, 3))
+        images = _coloured(blocks, index)
     except DAMAGE as error:
         raise ValueError(
             f"{path} is damaged or not MPI3D {variant} ({error}); delete it and get it again from "
@@ -366,12 +358,10 @@ def _offline(name):
     return f"Without a network, use data.load({OFFLINE[name]!r})"
 
 
-def _gather(blocks, index):
+def _coloured(blocks, index):
     """Images uint8 (n, 3, 64, 64) at `index` from (first row, array (M, 64, 64, 3)) pairs."""
     images = torch.empty(len(index), 3, 64, 64, dtype=torch.uint8)
-    for start, block in blocks:
-        here = ((index >= start) & (index < start + len(block))).nonzero().squeeze(1)
-        images[here] = torch.from_numpy(block[index[here].numpy() - start]).permute(0, 3, 1, 2)
+    gather(blocks, index, images.permute(0, 2, 3, 1))
     return images
 
 
@@ -383,23 +373,6 @@ def _h5_blocks(images, index):
         yield start, images[start : start + height]
 
 
-def _npz_blocks(path, total):
-    """All blocks of an npz, read to the end, where zipfile compares the checksum."""
-    with zipfile.ZipFile(path) as archive, archive.open("images.npy") as file:
-        version = np.lib.format.read_magic(file)
-        if version != (1, 0):
-            raise ValueError(f"npy format {version}, expected (1, 0)")
-        shape, columns_first, dtype = np.lib.format.read_array_header_1_0(file)
-        if shape != (total, 64, 64, 3) or dtype != np.uint8 or columns_first:
-            raise ValueError(f"images are {dtype} {shape}, expected uint8 ({total}, 64, 64, 3)")
-        for start in tqdm(range(0, total, MPI3D_BLOCK), desc=path.stem, leave=False):
-            height = min(MPI3D_BLOCK, total - start)
-            content = file.read(height * 64 * 64 * 3)
-            yield start, np.frombuffer(content, np.uint8).reshape(height, 64, 64, 3)
-        if file.read(1):
-            raise ValueError("more bytes than images")
-
-
 def _folder(name, path, index, labels_name, sizes):
     """The files of the pictures at `index` in a folder, and the values of the factors' levels."""
     folder, labels = Path(path) / "images", Path(path) / labels_name
@@ -409,7 +382,7 @@ def _folder(name, path, index, labels_name, sizes):
     if not labels.is_file():
         return files, tuple(tuple(np.linspace(0, 1, size).tolist()) for size in sizes)
     try:
-        table = np.load(labels, allow_pickle=False)
+        table = read_npy(labels)
     except DAMAGE as error:
         raise ValueError(f"{labels} is damaged ({error}); unpack the archive again") from error
     return files, _values(labels, table, sizes)

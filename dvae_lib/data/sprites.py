@@ -7,13 +7,11 @@ give the same image.
 """
 
 import math
-import zipfile
-import zlib
 from pathlib import Path
 
-import numpy as np
 import torch
 
+from .arrays import DAMAGE, gather, npz_blocks
 from .factor_data import FactorData, choose, factors_of
 
 NAMES = ("shape", "scale", "orientation", "x", "y")
@@ -53,6 +51,7 @@ def load(n=20_000, seed=0, original=None, device="cpu"):
     n: how many images to draw at random (with `seed`, without repeats), or "all" for the
     737,280 (3 GB). original: the path of the original npz, whose images are then used in place of
     drawn ones, after its layout and a sample of its images have been compared with the renderer.
+    The file is unpacked to its end for any n (some seconds), but only the n images are kept.
 
     Raises ValueError for a wrong n or a file that is not dSprites, FileNotFoundError without one.
     """
@@ -130,21 +129,18 @@ def _read_original(path, index):
             f"no file {path}: get {ORIGINAL_FILE} from github.com/google-deepmind/dsprites-dataset "
             "and give its path, or leave `original` out to draw the images"
         )
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            images = archive["imgs"]
-    except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError) as error:
-        raise ValueError(f"{path} is damaged or not dSprites ({error}); get it again") from error
-    if images.shape != (N_ALL, 64, 64) or images.dtype != np.uint8:
-        raise ValueError(
-            f"{path}: images are {images.dtype} {images.shape}, expected uint8 ({N_ALL}, 64, 64)"
-        )
     sample = torch.randint(N_ALL, (64,), generator=torch.Generator().manual_seed(0))
-    read = torch.from_numpy(images[sample.numpy()]).unsqueeze(1)
+    wanted = torch.cat([sample, index])
+    images = torch.empty(len(wanted), 1, 64, 64, dtype=torch.uint8)
+    try:
+        gather(npz_blocks(path, "imgs", (N_ALL, 64, 64)), wanted, images.squeeze(1))
+    except DAMAGE as error:
+        raise ValueError(f"{path} is damaged or not dSprites ({error}); get it again") from error
+    read = images[: len(sample)]
     wrong = int((read * 255 != render(factors_of(sample, SIZES))).sum())
-    if read.max() > 1 or wrong > 8:
+    if images.max() > 1 or wrong > 8:
         raise ValueError(
             f"{path}: {wrong} pixels of {read.numel()} differ from the renderer's (8 are allowed); "
             "the file is altered or its order is not the original's; get it again"
         )
-    return torch.from_numpy(images[index.numpy()]).unsqueeze(1) * 255
+    return images[len(sample) :].mul_(255)
