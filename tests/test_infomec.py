@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dvae_lib import metrics
-from dvae_lib.metrics.infomec import VARIANTS
+from dvae_lib.metrics.infomec import VARIANTS, active_axes
 
 every_variant = pytest.mark.parametrize("variant", VARIANTS)
 
@@ -131,8 +131,41 @@ def test_which_discrete_axes_a_variant_counts():
     narrow, wider = levels(sizes=(10, 2)), levels(sizes=(10, 3))
     for variant, active in expected.items():
         for codes, told in zip((narrow, wider, narrow * torch.tensor([3, 1])), active, strict=True):
-            score = metrics.infomec(codes, narrow, variant=variant)
-            assert score.formula.active.tolist() == told, variant
+            rule = VARIANTS[variant]
+            found = active_axes(codes.double(), rule, discrete=True)
+            assert found.tolist() == told, variant
+
+
+def test_a_score_says_how_many_axes_are_active():
+    v = levels(300)
+    z = v + 0.1 * torch.randn(v.shape, generator=torch.Generator().manual_seed(1))
+    assert repr(metrics.infomec(z, v)).endswith("(standalone, 3 of 3 axes active)")
+    turned = torch.tensor([[1.0, 1.0, 0.0], [-1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    with pytest.warns(UserWarning, match="InfoC is 1 .*only axis 1 of 3 is active"):
+        score = metrics.infomec(z @ turned * torch.tensor([1, 100, 1]), v)
+    assert score.scalars["InfoC"] == 1
+    assert score.how == "standalone, 1 of 3 axes active"
+
+
+def test_float_codes_of_few_values_are_named():
+    v = levels(300, (4, 2))
+    assert "the 4 values of axis 0 counted as continuous" in metrics.infomec(0.5 * v, v).how
+    for codes, discrete in ((v, None), (0.5 * v, True), (v + torch.rand(300, 2), None)):
+        assert "counted" not in metrics.infomec(codes, v, discrete=discrete).how
+
+
+def test_labels_of_as_many_values_as_samples_are_refused():
+    z = torch.arange(12_000)[:, None]
+    with pytest.raises(ValueError, match="12000 samples of labels with 12000 values, .* 1 GB"):
+        metrics.infomec(z, z % 3)
+
+
+def test_a_few_samples_are_measured_as_many_are():
+    z = torch.tensor([[0.3], [0.1], [0.7]])
+    assert metrics.infomec(z, torch.tensor([[0], [0], [1]])).scalars["InfoM"] == 0
+    v = torch.tensor([[0], [0], [0], [1], [1]])
+    score = metrics.infomec(v + torch.rand(5, 1, generator=torch.Generator().manual_seed(0)), v)
+    assert score.scalars["InfoE"] == pytest.approx(1, abs=1e-2)
 
 
 def test_an_unknown_variant_is_refused():

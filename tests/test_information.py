@@ -50,6 +50,16 @@ def test_entropies():
     np.testing.assert_allclose(metrics.entropies(labels), expected, atol=1e-12)
 
 
+def test_entropies_of_other_dtypes_and_values():
+    labels = torch.tensor([[0, 5], [1, 5], [2, 5], [3, 7]])
+    expected = metrics.entropies(labels)
+    for other in (labels.byte(), labels.numpy().astype("uint16"), labels * 2**60 - 5):
+        assert torch.equal(metrics.entropies(other), expected)
+    assert metrics.entropies(labels > 2)[0].item() == pytest.approx(expected[1].item())
+    with pytest.raises(TypeError, match=r"labels are torch.float32, expected integers"):
+        metrics.entropies(labels / 2)
+
+
 def nearest_neighbour_information(z, v, neighbours):
     """The definition written out, with all distances: (N,), (N,) to a number."""
     kept = np.bincount(v)[v] > 1
@@ -143,6 +153,13 @@ def test_entropy_of_a_gaussian_aggregate():
     assert found == pytest.approx(0.5 * math.log(2 * math.pi * math.e * 2), abs=0.03)
 
 
+def test_posteriors_narrower_than_rounding_are_refused():
+    mean, log_var = torch.randn(10, 2), torch.zeros(10, 2)
+    log_var[4, 1] = -1000
+    with pytest.raises(ValueError, match=r"log_var\[4, 1\] is -1000, expected -60 to 300"):
+        metrics.posterior_entropies(mean, log_var)
+
+
 def test_what_is_refused():
     z, v = torch.randn(10, 2), torch.arange(10)[:, None]
     cases = [
@@ -151,6 +168,11 @@ def test_what_is_refused():
         (z[:1], v[:1], ValueError, "1 sample"),
         (z, v.float(), TypeError, "factors are torch.float32"),
         (z, v * 0, ValueError, "factor 0 has one level"),
+        (z + 0j, v, TypeError, "codes are torch.complex64"),
+        (z, v + 0j, TypeError, "factors are torch.complex64"),
+        ([["a", "b"]] * 10, v, TypeError, "codes are <U1, expected numbers"),
+        (1e200 * z.double(), v, ValueError, r"codes\[0, 0\] is .*e\+(199|200); .*overflow"),
+        (1e-200 * z.double(), v, ValueError, r"codes\[:, 0\] spread over .*e-(199|200)"),
         (z.index_fill(0, torch.tensor(3), torch.nan), v, ValueError, r"codes\[3, 0\] is nan"),
     ]
     for codes, factors, error, message in cases:

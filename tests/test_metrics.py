@@ -137,6 +137,16 @@ def test_labels_count_as_they_are():
     assert metrics.factorvae_score(renamed, v).scalars["FactorVAE score"] == 1
 
 
+@every_metric
+def test_levels_of_any_value_count_as_levels(metric):
+    """Those of CelebA are -1 and 1; memory goes by their number, not by their value."""
+    v = levels(300, (2, 3, 2))
+    z = v + noise(*v.shape, scale=0.5)
+    expected = metric(z, v).scalars
+    for named in (2 * v - 1, v * 1_000_000_007, v * 2**61 - 2**62):
+        assert metric(z, named).scalars == pytest.approx(expected, abs=1e-9)
+
+
 # One by one
 
 
@@ -171,6 +181,16 @@ def test_sap_by_classifier_is_low_even_for_a_perfect_code():
     score = metrics.sap(v + noise(*v.shape, scale=0.01), v)
     assert score.matrix.argmax(1).tolist() == [0, 1, 2]
     assert 0.2 < score.scalars["SAP"] < 0.6
+
+
+@pytest.mark.parametrize("scale", [1e4, 1e100])
+def test_the_machine_of_sap_is_not_fed_what_it_does_not_end_on(scale):
+    v = levels(100)
+    z = v + noise(*v.shape, scale=0.1)
+    with pytest.raises(ValueError, match=r"codes of up to .*: the linear machine"):
+        metrics.sap(scale * z, v)
+    by_r2 = metrics.sap(scale * z, v, form="r2").scalars
+    assert by_r2 == pytest.approx(metrics.sap(z, v, form="r2").scalars)
 
 
 def test_sap_has_its_two_forms_only():
@@ -228,6 +248,7 @@ def test_every_model_of_dci_goes_by_its_name(model):
     score = metrics.dci(v + noise(*v.shape, scale=0.05), v, model=model)
     np.testing.assert_allclose(score.matrix.sum(1), 1, atol=1e-6)
     assert score.scalars["I"] > 0.9
+    assert repr(score).endswith(f"({model})")
     # scikit-learn's importances come without terms to resample: no interval, not one of width 0.
     resampled = {"I"} if model != "binned boosting" else {"D", "C", "I"}
     assert set(score.intervals(20)) == resampled
@@ -288,6 +309,8 @@ def test_a_report_holds_what_each_metric_gives():
         assert high >= report.scalars[name] - 0.05
     assert "<td" in report._repr_html_()
     assert f"MIG  {report.scalars['MIG']:.3f}" in repr(report)
+    how = {row[0]: row[3] for row in report.table().rows}
+    assert (how["D"], how["InfoC"]) == ("binned boosting", "standalone, 3 of 3 axes active")
     with pytest.raises(ValueError, match="no metric 'BetaVAE'; there are: InfoMEC, MIG"):
         metrics.report(z, v, ["BetaVAE"])
 

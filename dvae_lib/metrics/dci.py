@@ -20,11 +20,15 @@ def dci(codes, factors, *, test=None, model="binned boosting"):
     & Williams 2018, section 2, with accuracy for their normalised error, as disentanglement_lib).
     test: (codes, factors) of other samples; by default a third is held out.
 
-    The values depend strongly on the trees, so `model` is part of the number:
-    "binned boosting": gradient boosting as below on binned codes, many times faster (see
-    `boosting`); "gradient boosting": the field's reference, scikit-learn's
+    The values depend strongly on the trees, so `model` is part of the number, and the score says
+    it: "binned boosting": gradient boosting as below on codes in at most 64 bins an axis, many
+    times faster (see `boosting`), and off it by up to .064 on codes whose levels are few in some
+    and many in other places; "gradient boosting": the field's reference, scikit-learn's
     GradientBoostingClassifier with its defaults; "random forest", "extra trees": 100 trees of
-    depth 8. A constant axis has importance 0. With one factor or one axis the entropies are 0.
+    depth 8. The values also grow with the samples, for codes of one law: D was .60, .86 and .96
+    with 1,000, 10,000 and 50,000 of them. Compare codes by the same N.
+
+    A constant axis has importance 0. With one factor or one axis the entropies are 0.
     Errors: see `check`; an unknown model. Intervals hold the fitted trees; with scikit-learn's
     models D and C have none, since the terms of their importances are not known.
     """
@@ -39,7 +43,7 @@ def dci(codes, factors, *, test=None, model="binned boosting"):
         fixed = ("D", "C")
     hit = (predicted.to(test_factors) == test_factors).double()
     parts = {"importance": terms.cpu().double()}, {"hit": hit.cpu()}
-    return Score.of(_dci, "importance", *parts, fixed=fixed)
+    return Score.of(_dci, "importance", *parts, fixed=fixed, how=model)
 
 
 def _dci(means):

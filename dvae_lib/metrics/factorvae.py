@@ -24,7 +24,7 @@ def factorvae_score(codes, factors, *, votes=10_000, batch=64, seed=0, discrete=
     codes, factors, discrete = check(codes, factors, discrete)
     generator = torch.Generator().manual_seed(seed)
     spread = _gini(codes[None])[0] if discrete else codes.var(0, correction=0)
-    usable = spread > 0
+    usable = codes.amax(0) > codes.amin(0)
     won = []
     for first in range(0, votes + votes // 2, CHUNK):
         n = min(CHUNK, votes + votes // 2 - first)
@@ -73,5 +73,9 @@ def _draw(factors, n, batch, generator):
 
 def _gini(labels):
     """The chance that two draws with replacement differ: (B, n, L) labels to float64 (B, L)."""
-    counts = torch.nn.functional.one_hot(labels.movedim(1, 2)).double().mean(2)
-    return 1 - (counts**2).sum(-1)
+    # Numbered anew among each n, so that memory does not grow with the labels there are.
+    changes = labels.sort(1).values.diff(dim=1) != 0
+    own = torch.nn.functional.pad(changes.cumsum(1), (0, 0, 1, 0))
+    counts = torch.zeros(own.shape, dtype=torch.float64, device=own.device)
+    counts.scatter_add_(1, own, torch.ones_like(counts))
+    return 1 - ((counts / labels.shape[1]) ** 2).sum(1)

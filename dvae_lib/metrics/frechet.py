@@ -11,7 +11,9 @@ from torch import nn
 
 from .. import nets, training
 from ..objectives import factor_cross_entropy
-from .information import where_float64
+from .information import refuse_extremes, where_float64
+
+LARGEST_FEATURE = 1e70  # its fourth power, which the product of two covariances has, is a float64
 
 
 def frechet_distances(net, reference, sets, batch_size=256):
@@ -40,19 +42,18 @@ def frechet_distance_of_features(a, b):
     unbiased covariances S and the root's trace from the eigenvalues of S_a^(1/2) S_b S_a^(1/2),
     which singular covariances do not upset. At least 0. With N <= D the covariance has fewer
     directions than the features, and the distance of two samples of one law is far from 0.
-    Errors: fewer than 2 samples; another D; NaN or infinity.
+    Errors: fewer than 2 samples; another D; NaN, or more than 1e70 in size.
     """
     for name, features in (("first", a), ("second", b)):
         if features.ndim != 2 or len(features) < 2:
             raise ValueError(
                 f"the {name} features are {tuple(features.shape)}, expected (N, D) with N >= 2"
             )
-        if not torch.isfinite(features).all():
-            row = int((~torch.isfinite(features)).any(1).nonzero()[0])
-            raise ValueError(f"row {row} of the {name} features holds NaN or infinity")
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"features of {a.shape[1]} and {b.shape[1]} dimensions; use one network")
     a, b = (where_float64(features.detach()).double() for features in (a, b))
+    for name, features in (("first", a), ("second", b)):
+        refuse_extremes(f"{name} features", features, LARGEST_FEATURE)
     b = b.to(a.device)
     difference = a.mean(0) - b.mean(0)
     cov_a, cov_b = (torch.atleast_2d(torch.cov(features.T)) for features in (a, b))

@@ -15,6 +15,7 @@ from .information import (
     pointwise_discrete_information,
     pointwise_entropy,
     to_labels,
+    to_tensor,
     where_float64,
 )
 from .score import Score
@@ -68,7 +69,7 @@ def _scaled_share(rows):
     if 0 in rows.shape[-2:]:
         return rows.new_zeros(rows.shape[:-2])
     total = rows.sum(-1)
-    told = total > 0
+    told = total > 1e-12  # less is the rounding of none
     share = torch.where(told, rows.amax(-1) / total.clamp_min(1e-300), 0)
     mean = share.sum(-1) / told.sum(-1).clamp_min(1)
     scaled = torch.ones_like(mean) if n == 1 else (mean - 1 / n) / (1 - 1 / n)
@@ -91,14 +92,18 @@ def infomec(codes, factors, *, variant="standalone", discrete=None, max_iter=100
     The estimate for continuous codes has no finest resolution: a code without noise that is
     turned by a few degrees tells every factor it mixes in, and more noise can raise InfoM.
 
-    variant: a name in VARIANTS. No active axis: InfoM and InfoC are 0. Constant axes are never
-    active. Errors: see `check`; an unknown variant.
+    variant: a name in VARIANTS. Constant axes are never active. The score says how many axes are:
+    with none, InfoM and InfoC are 0; with one, InfoC is 1 whatever the codes, which is warned of
+    (an axis that is scaled by 100 leaves the others inactive). It also says so where float codes
+    of few values were counted as continuous. Errors: see `check`; an unknown variant; labels of
+    so many values that InfoE would take more than 1 GB.
     """
     if variant not in VARIANTS:
         raise ValueError(f"variant {variant!r}; there are: {', '.join(VARIANTS)}")
     rule = VARIANTS[variant]
-    values = where_float64(torch.as_tensor(codes).detach()).double()
+    values = codes
     codes, factors, discrete = check(codes, factors, discrete)
+    values = where_float64(to_tensor("codes", values)).double()
     if discrete:
         information = pointwise_discrete_information(codes, factors)
     else:
@@ -110,7 +115,26 @@ def infomec(codes, factors, *, variant="standalone", discrete=None, max_iter=100
         "loss": loss,
         "null": null,
     }
-    return Score.of(_Formula(active_axes(values, rule, discrete).cpu()), "NMI", terms)
+    active = active_axes(values, rule, discrete).cpu()
+    if active.sum() == 1 < len(active):
+        warnings.warn(
+            f"InfoC is 1 whatever the codes, since only axis {int(active.nonzero())} of "
+            f"{len(active)} is active; if the others are used, give all axes one scale",
+            stacklevel=2,
+        )
+    how = f"{variant}, {active.sum()} of {len(active)} axes active"
+    if not discrete and (few := _few_values(values)):
+        how += f", {few} counted as continuous: discrete=True takes them as labels"
+    return Score.of(_Formula(active), "NMI", terms, how=how)
+
+
+def _few_values(values, most=50):
+    """The first axis of (N, L) float codes that looks like labels, in words; "" for none."""
+    for axis, column in enumerate(values.T):
+        distinct = len(column.unique())
+        if 1 < distinct <= min(most, len(column) // 10):
+            return f"the {distinct} values of axis {axis}"
+    return ""
 
 
 @dataclass(frozen=True)
@@ -176,5 +200,11 @@ def _standardised(values):
 
 def _one_hot(values):
     labels = to_labels(values)
+    features = int((labels.amax(0) + 1).sum())
+    if len(labels) * features * 8 > 1e9:
+        raise ValueError(
+            f"{len(labels)} samples of labels with {features} values, one weight each, take more "
+            "than 1 GB; give codes of many values as floats"
+        )
     columns = [torch.nn.functional.one_hot(column) for column in labels.T]
     return torch.cat(columns, 1).double().cpu().numpy()

@@ -5,7 +5,10 @@ information. Their mean is the estimate, and resampling them gives its bootstrap
 Matrices are (K, L): a factor a row, a latent axis a column.
 """
 
+import numpy as np
 import torch
+
+LARGEST = 1e150  # of a code: its square is a float64. Of a spread, one over this is the least.
 
 
 def where_float64(tensor):
@@ -13,15 +16,33 @@ def where_float64(tensor):
     return tensor.cpu() if tensor.device.type == "mps" else tensor
 
 
-def check(codes, factors, discrete=None):
-    """codes (N, L) and factors int64 (N, K) as metrics take them, and whether codes are labels.
+def to_tensor(name, values):
+    """A tensor without gradients of a tensor, an array, a data frame or nested lists.
 
-    discrete: None goes by the dtype of the codes, where integers are labels.
-    Returns (codes, factors, discrete); codes are int64 labels or float64, see `where_float64`.
-    Raises ValueError or TypeError, naming the value, for other shapes or dtypes, fewer than two
-    samples, NaN or infinity, and a factor that is constant in the samples.
+    Raises TypeError, beginning with `name`, for what does not hold real numbers.
     """
-    codes, factors = where_float64(torch.as_tensor(codes).detach()), torch.as_tensor(factors)
+    if not isinstance(values, torch.Tensor):
+        array = np.array(values, order="C")
+        try:
+            values = torch.from_numpy(array)
+        except TypeError as error:
+            raise TypeError(f"{name} are {array.dtype}, expected numbers ({error})") from error
+    if values.is_complex():
+        raise TypeError(f"{name} are {values.dtype}; give real and imaginary parts as two columns")
+    return values.detach()
+
+
+def check(codes, factors, discrete=None):
+    """codes (N, L) and factors (N, K) as metrics take them, and whether codes are labels.
+
+    Both may be tensors, arrays or data frames. factors hold integer levels of any value, or
+    booleans. discrete: None goes by the dtype of the codes, where integers and booleans are labels.
+    Returns (codes, factors, discrete); codes are int64 labels, numbered from 0 along each axis, or
+    float64, see `where_float64`; factors are int64.
+    Raises ValueError or TypeError, naming the value, for other shapes or dtypes, fewer than two
+    samples, codes that `refuse_extremes` refuses, and a factor that is constant in the samples.
+    """
+    codes, factors = where_float64(to_tensor("codes", codes)), to_tensor("factors", factors)
     for name, tensor in (("codes", codes), ("factors", factors)):
         if tensor.ndim != 2 or 0 in tensor.shape:
             raise ValueError(f"{name} of shape {tuple(tensor.shape)}, expected two axes, none of 0")
@@ -29,24 +50,44 @@ def check(codes, factors, discrete=None):
         raise ValueError(f"{len(codes)} codes for {len(factors)} rows of factors")
     if len(codes) < 2:
         raise ValueError("1 sample; a metric compares samples, so give at least 2")
-    if factors.is_floating_point() or factors.is_complex():
+    if factors.is_floating_point():
         raise TypeError(f"factors are {factors.dtype}, expected integer levels")
-    if codes.is_floating_point() and not torch.isfinite(codes).all():
-        row, axis = (~torch.isfinite(codes)).nonzero()[0].tolist()
-        raise ValueError(f"codes[{row}, {axis}] is {codes[row, axis].item()}; codes must be finite")
     factors = factors.long().to(codes.device)
     if len(still := (factors == factors[0]).all(0).nonzero().flatten()):
         raise ValueError(
             f"factor {still[0].item()} has one level in these samples, so no code can tell it; "
             "leave its column out"
         )
+    if codes.is_floating_point():
+        codes = codes.double()
+        refuse_extremes("codes", codes)
     if discrete is None:
         discrete = not codes.is_floating_point()
     return (to_labels(codes) if discrete else codes.double()), factors, discrete
 
 
+def refuse_extremes(name, values, largest=LARGEST):
+    """Raise ValueError, naming the value, where float64 cannot hold the squares of values (N, D).
+
+    That is for NaN, for more than `largest`, and for a column that spreads over less than 1e-150.
+    """
+    if len(wrong := (~(values.abs() <= largest)).nonzero()):
+        row, axis = wrong[0].tolist()
+        raise ValueError(
+            f"{name}[{row}, {axis}] is {values[row, axis].item()}; {name} must be finite, and at "
+            f"most {largest:g} in size, or their squares overflow"
+        )
+    spread = values.amax(0) - values.amin(0)
+    if len(wrong := ((spread > 0) & (spread < 1 / LARGEST)).nonzero()):
+        raise ValueError(
+            f"{name}[:, {wrong[0].item()}] spread over {spread[wrong[0]].item():g}, whose square "
+            "is 0 in float64; scale them up"
+        )
+
+
 def to_labels(values):
     """The values of each column numbered from 0 in rising order: (N, D) to int64 (N, D)."""
+    values = values if values.is_floating_point() else values.long()
     return torch.stack([c.unique(return_inverse=True)[1] for c in values.T], 1)
 
 
@@ -67,19 +108,26 @@ def equal_width_bins(codes, bins=20):
 
 def pointwise_entropy(labels):
     """-log p(label) of each sample, in nats, p being the frequency: (N, D) to float64 (N, D)."""
-    return torch.stack([-_log_frequency(column) for column in labels.T], 1)
+    return torch.stack([-_log_frequency(column) for column in to_labels(labels).T], 1)
 
 
 def entropies(labels):
     """Plug-in entropies H in nats, at least 0: integer labels (N, D) to float64 (D,).
 
-    Too low on average by about (levels - 1) / 2N (Miller 1955).
+    Too low on average by about (levels - 1) / 2N (Miller 1955). Raises TypeError for labels that
+    are no integers or booleans, ValueError for another shape.
     """
-    return pointwise_entropy(where_float64(torch.as_tensor(labels))).mean(0)
+    labels = where_float64(to_tensor("labels", labels))
+    if labels.is_floating_point():
+        raise TypeError(f"labels are {labels.dtype}, expected integers")
+    if labels.ndim != 2 or 0 in labels.shape:
+        raise ValueError(f"labels of shape {tuple(labels.shape)}, expected two axes, none of 0")
+    return pointwise_entropy(labels).mean(0)
 
 
 def pointwise_discrete_information(labels, factors):
     """log p(z, v) / p(z) p(v) of each sample: labels (N, L), factors (N, K) to (N, K, L)."""
+    labels, factors = to_labels(labels), to_labels(factors)
     alone, known = _log_frequency, [_log_frequency(v) for v in factors.T]
     out = torch.empty(*factors.shape, labels.shape[1], dtype=torch.float64, device=labels.device)
     for j, z in enumerate(labels.T):
@@ -99,6 +147,8 @@ def discrete_information(labels, factors):
 
 
 def _log_frequency(labels):
+    if labels.max() >= 100 * len(labels):  # as many counts as samples, not as the largest label
+        labels = labels.unique(return_inverse=True)[1]
     counts = torch.bincount(labels)
     return counts.double().log()[labels] - torch.log(torch.tensor(float(len(labels))).double())
 
@@ -107,7 +157,7 @@ def pointwise_continuous_information(codes, factors, neighbours=10):
     """The terms of `continuous_information`, (N, K, L): float codes (N, L), factors (N, K)."""
     codes = torch.stack([_untied(column) for column in codes.double().T], 1)
     out = torch.zeros(*factors.shape, codes.shape[1], dtype=torch.float64, device=codes.device)
-    for i, level in enumerate(factors.T):
+    for i, level in enumerate(to_labels(factors).T):
         has_neighbour = torch.bincount(level)[level] > 1
         if n := int(has_neighbour.sum()):
             terms = _nearest_neighbour_terms(codes[has_neighbour], level[has_neighbour], neighbours)
@@ -157,7 +207,7 @@ def _nearest_neighbour_terms(codes, level, neighbours):
         # The k nearest are `below` samples on the left and k - below on the right, for some below.
         left, right = position - below, position + k - below
         fits = (below <= k) & (left >= stop - size) & (right < stop)
-        left, right = left.clamp_min(0), right.clamp_max(len(level) - 1)
+        left, right = (side.clamp(0, len(level) - 1) for side in (left, right))
         farther = torch.maximum(z - z[:, left], z[:, right] - z)
         radius = torch.where(fits, torch.minimum(radius, farther), radius)
     # The k-th neighbour itself lies on the border and is not counted; the sample itself is.
@@ -189,11 +239,20 @@ def posterior_entropies(mean, log_var, draws=2_000, seed=0):
 
     H = -E[log q(z_j)], q(z_j) being the mixture of the N Gaussians N(mean_nj, exp(log_var_nj))
     (Chen et al. 2018, appendix C). E is over `draws` draws, each from a posterior of its own.
-    A differential entropy may be negative: log(width) for a uniform aggregate.
+    A differential entropy may be negative: log(width) for a uniform aggregate. Raises ValueError,
+    naming the value, for other shapes, NaN, and a log_var outside -60 to 300: a narrower posterior
+    is lost in the rounding of its mean.
     """
-    if mean.shape != log_var.shape or mean.ndim != 2:
+    mean, log_var = to_tensor("mean", mean), to_tensor("log_var", log_var)
+    if mean.shape != log_var.shape or mean.ndim != 2 or 0 in mean.shape:
         raise ValueError(
-            f"mean {tuple(mean.shape)} and log_var {tuple(log_var.shape)}, both (N, L)"
+            f"mean {tuple(mean.shape)} and log_var {tuple(log_var.shape)}, expected (N, L) both"
+        )
+    refuse_extremes("mean", where_float64(mean).double())
+    if len(wrong := (~((log_var >= -60) & (log_var <= 300))).nonzero()):
+        row, axis = wrong[0].tolist()
+        raise ValueError(
+            f"log_var[{row}, {axis}] is {log_var[row, axis].item():g}, expected -60 to 300"
         )
     generator = torch.Generator().manual_seed(seed)
     n, draws = len(mean), min(draws, len(mean))

@@ -9,6 +9,7 @@ from .information import (
     pointwise_discrete_information,
     pointwise_entropy,
     posterior_entropies,
+    to_tensor,
     where_float64,
 )
 from .score import Score
@@ -35,7 +36,7 @@ def modularity_of(information):
     squared = information**2
     best = squared.amax(-2)
     others = (squared.sum(-2) - best) / (max(information.shape[-2] - 1, 1) * best)
-    return torch.where(best > 0, 1 - others, 0).mean(-1)
+    return torch.where(best > 1e-24, 1 - others, 0).mean(-1)  # less is the rounding of none
 
 
 def mig(codes, factors, *, bins=20, discrete=None):
@@ -98,7 +99,7 @@ def mig_of_posteriors(mean, log_var, factors, draws=2_000, seed=0):
     v_i over the samples of that level. Matrix: I(z_j; v_i) / H(v_i). No intervals.
     """
     mean, factors, _ = check(mean, factors, False)
-    log_var = where_float64(torch.as_tensor(log_var).detach()).to(mean)
+    log_var = where_float64(to_tensor("log_var", log_var)).to(mean)
     whole = posterior_entropies(mean, log_var, draws, seed)
     rows = []
     for level, entropy in zip(factors.T, entropies(factors), strict=True):

@@ -5,11 +5,12 @@ import warnings
 import numpy as np
 import torch
 
-from .information import check
+from .information import check, refuse_extremes, to_tensor
 from .information_scores import gap
 from .score import Score
 
 TEST_SHARE = 1 / 3
+LARGEST_FOR_SVM = 1e3  # beyond, liblinear stops too early, and from 1e100 never
 
 
 def split(codes, factors, test=None):
@@ -23,6 +24,10 @@ def split(codes, factors, test=None):
             raise ValueError("codes and factors to test need the columns of those to fit")
         return fit, test
     codes, factors, _ = check(codes, factors, False)
+    if len(codes) < 3:
+        raise ValueError(
+            f"{len(codes)} samples; a third is held out to test, so give at least 3, or `test`"
+        )
     order = torch.randperm(len(codes), generator=torch.Generator().manual_seed(0))
     order = order.to(codes.device)
     cut = len(codes) - max(1, round(TEST_SHARE * len(codes)))
@@ -41,30 +46,42 @@ def sap(codes, factors, *, test=None, form="classifier"):
     form "classifier": accuracy on the test samples of a linear support vector machine (C = 0.01,
     balanced classes; scikit-learn's LinearSVC), as disentanglement_lib does. form "r2": squared
     correlation of axis and level, on the samples to fit; for factors whose levels are ordered.
-    A constant axis scores 0. Errors: see `check`; an unknown form.
+    A constant axis scores 0. Errors: see `check`; an unknown form; for the classifier, codes
+    beyond 1e3, on which the solver fails or does not end.
+
+    The classifier's score is a property of the codes' units, too, as that of the field is: the
+    machine punishes large weights and the constant alike, so that a scale or an offset moves it
+    (.30 was .20 after codes of unit scale were moved by 3). "r2" knows neither.
     """
     if form not in ("classifier", "r2"):
         raise ValueError(f"form {form!r}; choose 'classifier' or 'r2'")
-    (codes, factors), (test_codes, test_factors) = split(codes, factors, test)
+    (codes, factors), test = split(codes, factors, test)
     if form == "r2":
         z, v = _unit(codes), _unit(factors.double())
         return Score.of(_sap_r2, "R² of v given z", _moments(z, v))
-    hits = torch.zeros(*test_factors.shape, codes.shape[1], dtype=torch.float64)
-    for i in range(factors.shape[1]):
-        for j in (codes.std(0, correction=0) > 1e-12).nonzero().flatten().tolist():
-            predicted = _svm(codes[:, j : j + 1], factors[:, i], test_codes[:, j : j + 1])
-            hits[:, i, j] = torch.as_tensor(predicted == test_factors[:, i].cpu().numpy())
-    return Score.of(_sap, "accuracy of v given z", {"hit": hits})
+    return Score.of(_sap, "accuracy of v given z", {"hit": _hits(codes, factors, *test)})
 
 
-def _svm(codes, levels, test_codes):
+def _hits(codes, factors, test_codes, test_factors):
+    """Whether the machine of each factor and axis is right on each test sample, (M, K, L)."""
     from sklearn.svm import LinearSVC
     from threadpoolctl import threadpool_limits
 
-    model = LinearSVC(C=0.01, class_weight="balanced", random_state=0)
+    if (largest := codes.abs().max().item()) > LARGEST_FOR_SVM:
+        raise ValueError(
+            f"codes of up to {largest:g}: the linear machine takes no more than "
+            f"{LARGEST_FOR_SVM:g}, and its score depends on the scale; standardise the codes, or "
+            'choose form="r2"'
+        )
+    hits = torch.zeros(*test_factors.shape, codes.shape[1], dtype=torch.float64)
+    x, v, test_x, test_v = (t.cpu().numpy() for t in (codes, factors, test_codes, test_factors))
     with threadpool_limits(1):  # fits this small are slower with more
-        model.fit(codes.cpu().numpy(), levels.cpu().numpy())
-    return model.predict(test_codes.cpu().numpy())
+        for j in (x.max(0) > x.min(0)).nonzero()[0]:
+            for i in range(v.shape[1]):
+                model = LinearSVC(C=0.01, class_weight="balanced", random_state=0)
+                predicted = model.fit(x[:, j : j + 1], v[:, i]).predict(test_x[:, j : j + 1])
+                hits[:, i, j] = torch.from_numpy(predicted == test_v[:, i])
+    return hits
 
 
 def _sap(means):
@@ -170,7 +187,7 @@ def probe_accuracy(codes, labels, *, test):
 
     fit_x, test_x, fit_y, test_y = _probe_samples("labels", 1, codes, labels, test)
     for tensor in (fit_y, test_y):
-        if tensor.is_floating_point() or tensor.is_complex():
+        if tensor.is_floating_point():
             raise TypeError(f"labels are {tensor.dtype}, expected integers")
     present, counts = fit_y.unique(return_counts=True)
     if len(present) == 2 and counts.min() < 2:
@@ -198,7 +215,7 @@ def probe_r2(codes, targets, *, test):
     fit_x, test_x, fit_y, test_y = _probe_samples("targets", 2, codes, targets, test)
     fit_y, test_y = fit_y.double(), test_y.double()
     for name, tensor in (("to fit", fit_y), ("to test", test_y)):
-        _refuse_nonfinite("targets", tensor)
+        refuse_extremes("targets", tensor)
         if len(still := (tensor == tensor[0]).all(0).nonzero().flatten()):
             raise ValueError(
                 f"target {still[0].item()} is constant in the samples {name}, so it has no R²; "
@@ -216,7 +233,7 @@ def _probe_samples(name, axes, codes, wanted, test):
     """Standardised codes to fit and to test, float64, and what to read out of each; on the CPU."""
     samples = []
     for z, y in ((codes, wanted), test):
-        z, y = (torch.as_tensor(tensor).detach().cpu() for tensor in (z, y))
+        z, y = to_tensor("codes", z).cpu(), to_tensor(name, y).cpu()
         for own, tensor, expected in (("codes", z, 2), (name, y, axes)):
             if tensor.ndim != expected or 0 in tensor.shape:
                 raise ValueError(
@@ -225,8 +242,9 @@ def _probe_samples(name, axes, codes, wanted, test):
                 )
         if len(z) != len(y):
             raise ValueError(f"{len(z)} codes for {len(y)} {name}")
-        _refuse_nonfinite("codes", z)
-        samples.append((z.double(), y))
+        z = z.double()
+        refuse_extremes("codes", z)
+        samples.append((z, y))
     (fit_x, fit_y), (test_x, test_y) = samples
     for own, a, b in (("codes", fit_x, test_x), (name, fit_y, test_y)):
         if a.shape[1:] != b.shape[1:]:
@@ -237,14 +255,6 @@ def _probe_samples(name, axes, codes, wanted, test):
             "at least 11"
         )
     return _standardised_by(fit_x, fit_x), _standardised_by(fit_x, test_x), fit_y, test_y
-
-
-def _refuse_nonfinite(name, values):
-    if len(wrong := (~torch.isfinite(values)).nonzero()):
-        row, axis = wrong[0].tolist()
-        raise ValueError(
-            f"{name}[{row}, {axis}] is {values[row, axis].item()}; {name} must be finite"
-        )
 
 
 def _standardised_by(reference, values):

@@ -49,10 +49,11 @@ class Report:
         return {k: v for score in self.scores.values() for k, v in score.scalars.items()}
 
     def table(self):
-        rows = [("metric", "value", "95 % interval")]
-        for name, value in self.scalars.items():
-            low, high = self.intervals[name]
-            rows.append((name, f"{value:.3f}", f"{low:.3f} to {high:.3f}"))
+        rows = [("metric", "value", "95 % interval", "")]
+        for score in self.scores.values():
+            for name, value in score.scalars.items():
+                low, high = self.intervals[name]
+                rows.append((name, f"{value:.3f}", f"{low:.3f} to {high:.3f}", score.how))
         return Table(rows)
 
     def __repr__(self):

@@ -11,7 +11,7 @@ class Score:
     """The result of a metric.
 
     scalars: {name: number}. matrix: float64 (K, L), a factor a row and a latent axis a column;
-    label: what it holds.
+    label: what it holds. how: what the numbers depend on, such as the model that was fitted.
 
     parts: the metric's terms, one a sample: a list of {name: (N, ...)}. A metric is a `formula`
     of the means of these terms; it takes the means, with any leading batch dimensions, and returns
@@ -24,13 +24,14 @@ class Score:
     parts: list = field(repr=False)
     formula: Callable = field(repr=False)
     fixed: tuple = ()
+    how: str = ""
 
     @classmethod
-    def of(cls, formula, label, *parts, fixed=()):
+    def of(cls, formula, label, *parts, fixed=(), how=""):
         """The Score of terms: `formula` of the means of all parts together."""
         scalars, matrix = formula({k: v.mean(0) for part in parts for k, v in part.items()})
         scalars = {k: float(v) for k, v in scalars.items()}
-        return cls(scalars, matrix.cpu(), label, parts, formula, fixed)
+        return cls(scalars, matrix.cpu(), label, parts, formula, fixed, how)
 
     def intervals(self, resamples=200, seed=0):
         """95 % bootstrap intervals over images, {name: (low, high)}.
@@ -62,4 +63,5 @@ class Score:
         return {k: tuple(v.quantile(tails).tolist()) for k, v in varied.items()}
 
     def __repr__(self):
-        return ", ".join(f"{name} {value:.3f}" for name, value in self.scalars.items())
+        numbers = ", ".join(f"{name} {value:.3f}" for name, value in self.scalars.items())
+        return f"{numbers} ({self.how})" if self.how else numbers
