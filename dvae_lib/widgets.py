@@ -1,8 +1,9 @@
 """Widgets: sliders whose image or figure is made live by the kernel.
 
-A widget works only while it can be seen: nothing is decoded before it is first displayed or while
-its `layout.display` is "none". Every control is a standard ipywidgets control, reached with Tab
-and moved with the arrow keys.
+A widget works only while it can be seen, by itself or inside of others such as a VBox or a Tab:
+nothing is decoded before it is first displayed, while its `layout.display` or that of a widget
+around it is "none", or while another tab is open. Every control is a standard ipywidgets control,
+reached with Tab and moved with the arrow keys.
 """
 
 import io
@@ -10,6 +11,7 @@ import math
 
 import ipywidgets
 import torch
+from ipywidgets.widgets import widget as registry
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -45,16 +47,36 @@ class LiveImage(ipywidgets.HBox):
     """
 
     def __init__(self, controls, make, **shown):
-        self._make, self._seen, self._paused = make, False, False
+        self._make, self._alone, self._paused = make, False, False
         shown = shown or {"width": SHOWN_PIXELS, "height": SHOWN_PIXELS}
         self.picture = ipywidgets.Image(format="png", **shown)
         self.picture.add_class("dvae-picture")
-        super().__init__([ipywidgets.VBox(list(controls)), self.picture])
-        self.layout.observe(lambda change: self.refresh(), "display")
+        # From 0, the page counts the places where it shows the widget, inside of others as well.
+        super().__init__([ipywidgets.VBox(list(controls)), self.picture], _view_count=0)
+        self.layout.observe(self._uncover, "display")
+        self.observe(self._first_seen, "_view_count")
 
     @property
     def hidden(self):
-        return not self._seen or self.layout.display == "none"
+        if self._alone:
+            return self.layout.display == "none"
+        return self._view_count == 0 or _covered(self)
+
+    def _first_seen(self, change):
+        if change.old == 0 and not self._alone:
+            self._watch(self)
+            self.refresh()
+
+    def _watch(self, widget):
+        """Make the image when one of the widgets around `widget` uncovers it."""
+        for holder in _holders(widget):
+            holder.layout.observe(self._uncover, "display")
+            if isinstance(holder, SELECTING):
+                holder.observe(self._uncover, "selected_index")
+            self._watch(holder)
+
+    def _uncover(self, change):
+        self.refresh()
 
     def refresh(self, change=None):
         """Make the image for the present values, unless hidden or in the midst of a change."""
@@ -73,13 +95,36 @@ class LiveImage(ipywidgets.HBox):
         self.refresh()
 
     def show(self):
-        """Say that the widget is on a page from now on."""
-        self._seen = True
+        """Say that the widget is on a page from now on, by itself."""
+        self._alone = True
         self.refresh()
 
     def _repr_mimebundle_(self, **options):
         self.show()
         return super()._repr_mimebundle_(**options)
+
+
+SELECTING = (ipywidgets.Tab, ipywidgets.Accordion, ipywidgets.Stack)  # show one child, or none
+
+
+def _holders(widget):
+    """The widgets among whose children one is."""
+    return [w for w in registry._instances.values() if widget in getattr(w, "children", ())]
+
+
+def _covered(widget):
+    """Whether its own layout hides a widget, or all that hold it do."""
+    if widget.layout.display == "none":
+        return True
+    holders = _holders(widget)
+    return bool(holders) and all(_covered(h) or not _selects(h, widget) for h in holders)
+
+
+def _selects(holder, widget):
+    if not isinstance(holder, SELECTING):
+        return True
+    index = holder.selected_index
+    return index is not None and holder.children[index] is widget
 
 
 def _slider(kind, name, **options):

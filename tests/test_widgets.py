@@ -4,6 +4,7 @@ import io
 import json
 import runpy
 
+import ipywidgets
 import numpy as np
 import pytest
 import torch
@@ -68,6 +69,57 @@ def test_nothing_is_decoded_while_it_is_hidden(traverse, decoder):
     assert len(decoder.codes) == 1
     traverse.layout.display = None  # shown again: the picture catches up
     assert decoder.codes[1:] == [[0.0, 1.0, 2.0]]
+
+
+def seen(*shown):
+    """What the page does when it shows widgets inside of others: it counts."""
+    for widget in shown:
+        widget._view_count += 1
+
+
+def test_inside_of_a_box_it_is_made_when_it_is_first_seen(traverse, decoder):
+    box = ipywidgets.VBox([ipywidgets.HBox([traverse])])
+    display(box)
+    traverse.sliders[0].value = 1.5
+    assert decoder.codes == []
+    seen(traverse)
+    traverse.sliders[0].value = 0.5
+    assert decoder.codes == [[1.5, 1, -1], [0.5, 1, -1]]
+    seen(traverse)  # in another place, with the same picture
+    assert len(decoder.codes) == 2
+    box.layout.display = "none"
+    traverse.sliders[0].value = 2.0
+    assert len(decoder.codes) == 2
+    box.layout.display = None
+    assert decoder.codes[2:] == [[2.0, 1, -1]]
+
+
+@pytest.mark.parametrize("kind", [ipywidgets.Tab, ipywidgets.Accordion, ipywidgets.Stack])
+def test_inside_of_tabs_it_is_made_when_its_tab_is_open(traverse, decoder, kind):
+    """The page attaches, and counts, the widgets of closed tabs as well."""
+    tabs = kind([ipywidgets.Label("first"), ipywidgets.VBox([traverse])], selected_index=0)
+    display(tabs)
+    seen(traverse)
+    traverse.sliders[0].value = 1.5
+    assert decoder.codes == []
+    tabs.selected_index = 1
+    assert decoder.codes == [[1.5, 1, -1]]
+    tabs.selected_index = 0
+    traverse.sliders[0].value = 0.5
+    assert len(decoder.codes) == 1
+    tabs.selected_index = 1
+    assert decoder.codes[1:] == [[0.5, 1, -1]]
+
+
+def test_a_switch_inside_of_a_box_decodes_for_the_widget_that_is_chosen(decoder):
+    other = Decoder()
+    choices = {"a": widgets.traverse(decoder, CODES), "b": widgets.traverse(other, CODES)}
+    switch = widgets.switch(choices)
+    display(ipywidgets.VBox([switch]))
+    seen(*choices.values())
+    assert (len(decoder.codes), len(other.codes)) == (1, 0)
+    switch.buttons.value = "b"
+    assert (len(decoder.codes), len(other.codes)) == (1, 1)
 
 
 def test_a_move_of_a_slider_decodes_once_with_that_axis_moved(traverse, decoder):
