@@ -147,6 +147,15 @@ def test_levels_of_any_value_count_as_levels(metric):
         assert metric(z, named).scalars == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize(
+    "metric", [metrics.infomec, metrics.sap, metrics.explicitness, metrics.dci]
+)
+def test_a_factor_that_has_a_level_for_each_sample_is_not_predicted(metric):
+    v = torch.arange(900)[:, None]
+    with pytest.raises(ValueError, match="factor 0 has .00 levels in .00 samples; a classifier"):
+        metric(noise(900, 2), v)
+
+
 # One by one
 
 

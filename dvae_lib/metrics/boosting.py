@@ -38,7 +38,8 @@ def fit(codes, factors, *, rounds=100, depth=3, learning_rate=0.1, bins=64):
 
     codes: float (N, L), finite. factors: int64 (N, K), any levels. bins: most bins of an axis.
     The result does not depend on the order of the axes: bit for bit on the CPU; on a GPU, where
-    sums have no fixed order, up to rounding and the ties that it breaks.
+    sums have no fixed order, up to rounding and the ties that it breaks. On the order of the
+    samples it depends where splits of two axes tie, as they often do in a few dozen of them.
     """
     codes = where_float64(codes)
     factors = factors.to(codes.device)

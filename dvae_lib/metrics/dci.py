@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from . import boosting
+from .information import refuse_many_levels
 from .probes import split
 from .score import Score
 
@@ -28,13 +29,15 @@ def dci(codes, factors, *, test=None, model="binned boosting"):
     depth 8. The values also grow with the samples, for codes of one law: D was .60, .86 and .96
     with 1,000, 10,000 and 50,000 of them. Compare codes by the same N.
 
-    A constant axis has importance 0. With one factor or one axis the entropies are 0.
-    Errors: see `check`; an unknown model. Intervals hold the fitted trees; with scikit-learn's
-    models D and C have none, since the terms of their importances are not known.
+    A constant axis has importance 0. With one factor or one axis the entropies are 0. Intervals
+    hold the fitted trees; with scikit-learn's models D and C have none, since the terms of their
+    importances are not known. Errors: see `check`; an unknown model; a factor of more than 500
+    levels.
     """
     if model not in MODELS:
         raise ValueError(f"model {model!r}; there are: {', '.join(MODELS)}")
     (codes, factors), (test_codes, test_factors) = split(codes, factors, test)
+    refuse_many_levels(factors)
     if model == "binned boosting":
         trees = boosting.fit(codes, factors)
         terms, predicted, fixed = trees.contributions, trees.predict(test_codes), ()

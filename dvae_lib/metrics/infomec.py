@@ -14,6 +14,7 @@ from .information import (
     pointwise_continuous_information,
     pointwise_discrete_information,
     pointwise_entropy,
+    refuse_many_levels,
     to_labels,
     to_tensor,
     where_float64,
@@ -95,14 +96,15 @@ def infomec(codes, factors, *, variant="standalone", discrete=None, max_iter=100
     variant: a name in VARIANTS. Constant axes are never active. The score says how many axes are:
     with none, InfoM and InfoC are 0; with one, InfoC is 1 whatever the codes, which is warned of
     (an axis that is scaled by 100 leaves the others inactive). It also says so where float codes
-    of few values were counted as continuous. Errors: see `check`; an unknown variant; labels of
-    so many values that InfoE would take more than 1 GB.
+    of few values were counted as continuous. Errors: see `check`; an unknown variant; a factor of
+    more than 500 levels; labels of so many values that InfoE would take more than 1 GB.
     """
     if variant not in VARIANTS:
         raise ValueError(f"variant {variant!r}; there are: {', '.join(VARIANTS)}")
     rule = VARIANTS[variant]
     values = codes
     codes, factors, discrete = check(codes, factors, discrete)
+    refuse_many_levels(factors)
     values = where_float64(to_tensor("codes", values)).double()
     if discrete:
         information = pointwise_discrete_information(codes, factors)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 LARGEST = 1e150  # of a code: its square is a float64. Of a spread, one over this is the least.
+MOST_LEVELS = 500  # of a factor that is predicted: time and memory grow with levels x samples
 
 
 def where_float64(tensor):
@@ -83,6 +84,16 @@ def refuse_extremes(name, values, largest=LARGEST):
             f"{name}[:, {wrong[0].item()}] spread over {spread[wrong[0]].item():g}, whose square "
             "is 0 in float64; scale them up"
         )
+
+
+def refuse_many_levels(factors):
+    """Raise ValueError for a factor (N, K) of more levels than a classifier is fitted to here."""
+    for factor, column in enumerate(factors.T):
+        if (levels := len(column.unique())) > MOST_LEVELS:
+            raise ValueError(
+                f"factor {factor} has {levels} levels in {len(column)} samples; a classifier of "
+                f"them is fitted for {MOST_LEVELS} at most, so put neighbouring levels together"
+            )
 
 
 def to_labels(values):

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import torch
 
-from .information import check, refuse_extremes, to_tensor
+from .information import check, refuse_extremes, refuse_many_levels, to_tensor
 from .information_scores import gap
 from .score import Score
 
@@ -46,8 +46,8 @@ def sap(codes, factors, *, test=None, form="classifier"):
     form "classifier": accuracy on the test samples of a linear support vector machine (C = 0.01,
     balanced classes; scikit-learn's LinearSVC), as disentanglement_lib does. form "r2": squared
     correlation of axis and level, on the samples to fit; for factors whose levels are ordered.
-    A constant axis scores 0. Errors: see `check`; an unknown form; for the classifier, codes
-    beyond 1e3, on which the solver fails or does not end.
+    A constant axis scores 0. Errors: see `check`; an unknown form; for the classifier, a factor of
+    more than 500 levels, and codes beyond 1e3, on which the solver fails or does not end.
 
     The classifier's score is a property of the codes' units, too, as that of the field is: the
     machine punishes large weights and the constant alike, so that a scale or an offset moves it
@@ -59,6 +59,7 @@ def sap(codes, factors, *, test=None, form="classifier"):
     if form == "r2":
         z, v = _unit(codes), _unit(factors.double())
         return Score.of(_sap_r2, "R² of v given z", _moments(z, v))
+    refuse_many_levels(factors)
     return Score.of(_sap, "accuracy of v given z", {"hit": _hits(codes, factors, *test)})
 
 
@@ -117,12 +118,14 @@ def explicitness(codes, factors, *, test=None):
     over the factors. test: as in `sap`. Matrix (K, 1): the area of each factor.
 
     A level that the test samples lack has no area and is left out of the mean. Unlike its name,
-    the number of the paper is not rescaled to 0 at chance. Errors: see `check`.
+    the number of the paper is not rescaled to 0 at chance. Errors: see `check`; a factor of more
+    than 500 levels.
     """
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
 
     (codes, factors), (test_codes, test_factors) = split(codes, factors, test)
+    refuse_many_levels(factors)
     centre, spread = codes.mean(0), codes.std(0, correction=0)
     spread = torch.where(spread > 0, spread, 1)
     fit_x, test_x = (((c - centre) / spread).cpu().numpy() for c in (codes, test_codes))
