@@ -81,6 +81,8 @@ def test_names_of_levels_powers_of_two_and_containers_change_nothing(metric, see
     scale = 2.0 ** rng.integers(-400, 400)
     if metric is not METRICS["sap"]:  # which has units
         same(metric(z * scale, v), expected)
+        offset = float(rng.choice([1, -1])) * 10.0 ** rng.integers(0, 9)
+        assert metric(z + offset, v).scalars == pytest.approx(expected.scalars, abs=5e-3)
     for container in (np.asarray, pandas.DataFrame, np.ndarray.tolist):
         same(metric(container(z.numpy()), container(v.numpy())), expected)
     if metric is METRICS["factorvae"]:  # which draws rows by their number, and has ties

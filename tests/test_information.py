@@ -116,6 +116,13 @@ def test_continuous_information_of_tied_codes():
     np.testing.assert_allclose(found, theirs, atol=0.01)
 
 
+@pytest.mark.parametrize("offset", [1e3, -1e6, 1e12])
+def test_continuous_information_of_tied_codes_far_from_0(offset):
+    v = torch.randint(0, 6, (300, 2), generator=generator())
+    found = metrics.continuous_information(0.5 * v.double() + offset, v)
+    np.testing.assert_allclose(found, metrics.continuous_information(0.5 * v, v), atol=0.01)
+
+
 def test_terms_average_to_the_estimate():
     z = torch.randn(300, 2, generator=generator())
     v = torch.randint(0, 4, (300, 3), generator=generator())

@@ -30,7 +30,8 @@ def kind(path):
         start = file.read(32)
     if not start:
         return "an empty file"
-    return next((words for magic, words in KINDS.items() if start.startswith(magic)), "no npz")
+    known = (words for magic, words in KINDS.items() if start.startswith(magic))
+    return next(known, "of no known kind")
 
 
 def npz_blocks(path, name, shape):

@@ -200,7 +200,8 @@ def _untied(column):
         return column
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(len(column), generator=generator, dtype=column.dtype).to(column.device)
-    return column / column.std() + 1e-10 * noise
+    # Around 0, since far from it the noise would be lost in rounding.
+    return (column - column.mean()) / column.std() + 1e-10 * noise
 
 
 def _nearest_neighbour_terms(codes, level, neighbours):
