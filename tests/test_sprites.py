@@ -94,6 +94,46 @@ def test_a_wrong_number_of_sprites_is_an_error(n):
 # --- the original file, in small ---------------------------------------------------------------
 
 
+def test_coloured_sprites_are_sprites_in_one_light_colour_each():
+    plain, coloured = sprites.load(200, seed=2), sprites.load(200, seed=2, variant="colour")
+    assert torch.equal(coloured.factors, plain.factors)
+    assert coloured.image_shape == (3, 64, 64)
+    inside = plain.images > 0
+    for image, mask, colour in zip(coloured.images, inside, coloured.bases, strict=True):
+        assert torch.equal(image, mask * colour[:, None, None])
+    # Uniform over 128 values: the mean of 600 is 191.5 with a standard error of 1.5.
+    assert coloured.bases.min() >= 128
+    assert coloured.bases.double().mean().item() == pytest.approx(191.5, abs=6)
+    assert coloured.name == "sprites (colour)"
+
+
+def test_sprites_on_noise_are_white_on_uniform_noise():
+    plain, noisy = sprites.load(50, seed=2), sprites.load(50, seed=2, variant="noise")
+    inside = (plain.images > 0).expand(-1, 3, -1, -1)
+    assert (noisy.images[inside] == 255).all()
+    ground = noisy.images[~inside].double()
+    assert ground.mean().item() == pytest.approx(127.5, abs=1)
+    assert ground.var().item() == pytest.approx((256**2 - 1) / 12, rel=0.01)
+    assert len({image.numpy().tobytes() for image in noisy.images[:, :, 0]}) == 50
+
+
+@pytest.mark.parametrize("variant", ["colour", "noise"])
+def test_a_variant_is_drawn_again_from_its_bases(variant):
+    data = sprites.load(20, seed=2, variant=variant)
+    assert torch.equal(data.render(data.factors, data.bases), data.images)
+    assert torch.equal(sprites.load(20, seed=2, variant=variant).images, data.images)
+    moved = data.counterfactual(torch.tensor([3]), x=0)
+    part = data.subset([3])
+    levels = part.factors.clone()
+    levels[0, 3] = 0
+    assert torch.equal(moved, part.render(levels, part.bases))
+
+
+def test_an_unknown_variant_is_refused():
+    with pytest.raises(ValueError, match="variant 'scream'; choose plain, colour or noise"):
+        sprites.load(5, variant="scream")
+
+
 @pytest.fixture
 def small_original(tmp_path, monkeypatch):
     """An npz as the original's, of its first 2,000 images alone."""

@@ -6,9 +6,11 @@ in all. As in the original, orientation runs over 0 to 2 pi with both ends, so i
 give the same image.
 """
 
+import functools
 import math
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from .arrays import DAMAGE, gather, npz_blocks
@@ -26,7 +28,7 @@ VALUES = (
 N_ALL = math.prod(SIZES)
 
 ABOUT = {
-    "images": "737,280 of 64x64, black and white, drawn on demand",
+    "images": "737,280 of 64x64, drawn on demand: black and white, of random colours, or on noise",
     "factors": ", ".join(f"{name} ({size})" for name, size in zip(NAMES, SIZES, strict=True)),
     "source": "drawn from the geometry of dSprites (Matthey et al. 2017), or its original file",
     "licence": "MIT, as dvae_lib; the original file Apache-2.0",
@@ -45,23 +47,73 @@ CHUNK = 2048  # images drawn at once, so that a full render needs little memory
 ORIGINAL_FILE = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
 
 
-def load(n=20_000, seed=0, original=None, device="cpu"):
+def load(n=20_000, seed=0, original=None, device="cpu", variant="plain"):
     """Sprites as FactorData: images uint8 (n, 1, 64, 64), values 0 and 255.
+
+    variant: "plain", or as Locatello et al. 2019 change dSprites, with three channels: "colour",
+    each sprite in a colour of its own, its channels uniform from half of full to full; "noise",
+    white on uniform noise. Colour and noise are drawn with `seed` and are no factors; they are the
+    `bases` of the set.
 
     n: how many images to draw at random (with `seed`, without repeats), or "all" for the
     737,280 (3 GB). original: the path of the original npz, whose images are then used in place of
     drawn ones, after its layout and a sample of its images have been compared with the renderer.
     The file is unpacked to its end for any n (some seconds), but only the n images are kept.
 
-    Raises ValueError for a wrong n or a file that is not dSprites, FileNotFoundError without one.
+    Raises ValueError for a wrong n, another variant, or a file that is not dSprites,
+    FileNotFoundError without one.
     """
+    if variant not in ("plain", *PAINTED):
+        raise ValueError(f"variant {variant!r}; choose plain, {' or '.join(PAINTED)}")
     index = choose(n, N_ALL, seed)
     factors = factors_of(index, SIZES).to(device)
     if original is None:
         images, name = render(factors), "sprites"
     else:
         images, name = _read_original(original, index).to(device), "dSprites"
-    return FactorData(name, images, factors, NAMES, SIZES, VALUES, renderer=render)
+    if variant == "plain":
+        return FactorData(name, images, factors, NAMES, SIZES, VALUES, renderer=render)
+    draw, paint = PAINTED[variant]
+    bases = torch.from_numpy(draw(np.random.default_rng(seed), len(images))).to(device)
+    return FactorData(
+        f"{name} ({variant})",
+        paint(images, bases),
+        factors,
+        NAMES,
+        SIZES,
+        VALUES,
+        renderer=functools.partial(_render_painted, paint),
+        bases=bases,
+    )
+
+
+def _draw_colours(rng, n):
+    return rng.integers(128, 256, (n, 3), np.uint8)
+
+
+def _colour(images, colours):
+    return images // 255 * colours[:, :, None, None]
+
+
+def _draw_seeds(rng, n):
+    return rng.integers(0, 2**63, n)
+
+
+def _put_on_noise(images, seeds):
+    """White sprites on noise that the seed of each image alone decides, on any device."""
+    noise = [
+        np.random.default_rng(seed).integers(0, 256, (3, 64, 64), np.uint8)
+        for seed in seeds.tolist()
+    ]
+    return torch.maximum(images, torch.from_numpy(np.stack(noise)).to(images.device))
+
+
+# What is drawn for each image, and what it makes of white sprites on black.
+PAINTED = {"colour": (_draw_colours, _colour), "noise": (_draw_seeds, _put_on_noise)}
+
+
+def _render_painted(paint, factors, bases):
+    return paint(render(factors), bases)
 
 
 def render(factors):
