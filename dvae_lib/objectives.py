@@ -63,15 +63,16 @@ def bernoulli_reconstruction(logits, x):
     Raises ValueError for x outside [0, 1]; on a GPU, where looking would make the program wait at
     each step, the result of such an image is NaN instead, at which training stops.
     """
-    if x.is_cpu:
-        low, high = torch.aminmax(x)
-        if not (low >= 0 and high <= 1):
-            raise ValueError(
-                f"images range over {low.item():.4g} to {high.item():.4g}, expected 0 to 1; divide "
-                "8-bit ones by 255"
-            )
     loss = F.binary_cross_entropy_with_logits(logits, x, reduction="none")
-    return loss.masked_fill((x < 0) | (x > 1), torch.nan).flatten(1).sum(1)
+    if not x.is_cpu:
+        return loss.masked_fill((x < 0) | (x > 1), torch.nan).flatten(1).sum(1)
+    low, high = torch.aminmax(x)
+    if not (low >= 0 and high <= 1):
+        raise ValueError(
+            f"images range over {low.item():.4g} to {high.item():.4g}, expected 0 to 1; divide "
+            "8-bit ones by 255"
+        )
+    return loss.flatten(1).sum(1)
 
 
 def gaussian_reconstruction(mean, x, sigma=1.0):
@@ -129,7 +130,8 @@ def kl_split(mean, log_var, z, n_data, sampling="weighted"):
     With "weighted", whose weights sum to 1/N, every log q is too low, by ln N where the batch's
     posteriors overlap. The total correlation is then (L - 1) ln N too high, 8.3 nats for two
     independent axes and N = 4,000, the information ln N too high, and the dimension-wise KL
-    L ln N too low. That moves gradients little, but for nats take "stratified" or "all".
+    L ln N too low. For nats of what they are called, take "stratified" or "all".
+
     Raises ValueError for shapes that differ.
     """
     if not (mean.ndim == 2 and mean.shape == log_var.shape == z.shape):
