@@ -1,4 +1,4 @@
-"""Writing files so that a crash or a full disk never harms what was saved before."""
+"""Writing files so that neither a crash, a full disk nor another run harms what was saved."""
 
 import contextlib
 import errno
@@ -7,6 +7,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 
@@ -25,7 +26,7 @@ def atomic(path):
         os.close(handle)
         temporary = Path(name)
         yield temporary
-        with open(temporary, "rb") as file:
+        with open(temporary, "r+b") as file:  # Windows flushes only what is open for writing
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
@@ -44,12 +45,42 @@ def atomic(path):
 def write_json(path, value):
     """Write `value` as indented JSON, atomically."""
     with atomic(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
+        text = json.dumps(value, indent=1, allow_nan=False) + "\n"
+        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def read_json(path):
-    """The value in a JSON file. Raises ValueError, naming the file, if it is damaged."""
+def read_json(path, fix="delete it and run again"):
+    """The object in a JSON file, as a dict. Raises ValueError, naming file and fix, if damaged."""
     try:
-        return json.loads(Path(path).read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is damaged ({error}); delete it and run again") from error
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:  # not JSON, or not even text
+        raise ValueError(f"{path} is damaged ({error}); {fix}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} is damaged (it holds {value!r:.20}, no object); {fix}")
+    return value
+
+
+@contextlib.contextmanager
+def claimed(folder, owner):
+    """Hold a folder for the process `owner`, whose id others are told; made if it is not there.
+
+    The system ends the claim with this process, so a killed one is in nobody's way.
+    Raises RuntimeError, naming the owner, while another process holds the folder.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    name = folder / ".owner"
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        other = name.read_text(encoding="utf-8") if name.exists() else "unknown"
+        raise RuntimeError(
+            f"process {other} is writing into {folder}: wait for it or stop it, or set DVAE_RUNS "
+            "to another folder"
+        ) from error
+    try:
+        name.write_text(f"{owner}", encoding="utf-8")
+        yield
+    finally:
+        lock.release()

@@ -21,7 +21,7 @@ import torch
 
 from . import files, models
 from .evidence import Sweep
-from .results import TIERS, Interval, Row, interval, results_table
+from .results import TIERS, Interval, Row, check, interval, results_table
 from .sources import data_folder, definitions, run_folder
 
 __all__ = [
@@ -45,10 +45,7 @@ def start(notebook, tier="classroom", seed=0, device="auto"):
 
     Raises ValueError for an unknown tier, a wrong seed or a device that is not there.
     """
-    if tier not in TIERS:
-        raise ValueError(f"tier {tier!r}; choose one of: {', '.join(TIERS)}")
-    if not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed {seed!r}; choose an integer from 0 up")
+    check(tier, seed)
     chosen = pick_device(device)
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 (libraries still draw from it)
@@ -92,7 +89,7 @@ def device_name(device):
 def processor_name():
     """The processor's name and the instructions that PyTorch uses of it."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     facts = dict(line.split(":", 1) for line in lines if ":" in line)
     facts = {name.strip(): value.strip() for name, value in facts.items()}
     name = facts.get("model name") or platform.processor() or platform.machine()
