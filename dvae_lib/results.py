@@ -10,6 +10,14 @@ TIERS = ("smoke", "classroom", "long", "paper")
 ASSERTING_TIERS = ("classroom", "long", "paper")
 
 
+def check(tier, seed):
+    """Raise ValueError for a tier that there is not, or a seed that PyTorch or NumPy refuse."""
+    if tier not in TIERS:
+        raise ValueError(f"tier {tier!r}; choose one of: {', '.join(TIERS)}")
+    if type(seed) is not int or not 0 <= seed < 2**32:
+        raise ValueError(f"seed {seed!r}; choose an integer from 0 to {2**32 - 1}")
+
+
 @dataclass
 class Row:
     """A measured number and, where it backs a claim, the bounds that it must meet."""
@@ -43,6 +51,10 @@ class Row:
         bounds = [f"≥ {self.at_least:g}"] if self.at_least is not None else []
         bounds += [f"≤ {self.at_most:g}"] if self.at_most is not None else []
         return ", ".join(bounds)
+
+    @property
+    def in_words(self):
+        return f"{self.name} = {self.value:.4g}, {self.bound}"
 
     def verdict(self, seeds=()):
         """What can be said of the claim: "held", "undecided" or "refuted"; "" without a claim.

@@ -24,7 +24,8 @@ def notebooks_folder():
     folder = root() / "notebooks"
     if not in_checkout():
         raise FileNotFoundError(
-            f"no notebooks at {folder}: install the workbook from its checkout (pip install -e .)"
+            f"the library is installed without its notebooks (there is no {folder}): get the "
+            "workbook's checkout, and run in it: pip install -e ."
         )
     return folder
 
@@ -44,7 +45,9 @@ def runs_folder():
 
     Outside a checkout: runs/ beside the notebook.
     """
-    return Path(os.environ.get("DVAE_RUNS") or (root() if in_checkout() else Path.cwd()) / "runs")
+    if chosen := os.environ.get("DVAE_RUNS"):
+        return Path(chosen).expanduser()
+    return (root() if in_checkout() else Path.cwd()) / "runs"
 
 
 def data_folder():
@@ -69,6 +72,13 @@ def models_path(notebook):
 
 def _stored():
     return notebooks_folder() if in_checkout() else Path.cwd()
+
+
+def at_tier(source, tier):
+    """The source of a cell of parameters with its tier set, however it was written."""
+    plain = r"""(?m)^(tier\b[^=\n]*=\s*)(["'])\w*\2(?=\s*(?:[;#]|$))"""
+    switched, count = re.subn(plain, rf'\g<1>"{tier}"', source)
+    return switched if count else f'{source}\ntier = "{tier}"'
 
 
 def code_cells(path):
@@ -160,6 +170,6 @@ def same_code(notebook, old, new):
 
 def _git(*arguments):
     done = subprocess.run(
-        ["git", *arguments], cwd=root(), capture_output=True, text=True, check=True
+        ["git", *arguments], cwd=root(), capture_output=True, encoding="utf-8", check=True
     )
     return done.stdout.rstrip("\n")

@@ -1,15 +1,18 @@
 """The package: its requirements, imports and style."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from importlib.metadata import version
 
 import pytest
 from conftest import REPOSITORY
 
-PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 IMPORT_ALL = """
 import importlib, pkgutil, sys
 
@@ -61,6 +64,30 @@ def test_the_version_is_one():
     from dvae_lib import __version__
 
     assert __version__ == PROJECT["version"] == version("dvae_lib")
+
+
+def test_without_its_notebooks_the_command_says_what_to_do(tmp_path):
+    """Out of a wheel, whose files are unpacked as pip does, and called from another folder."""
+    copy, installed = tmp_path / "copy", tmp_path / "installed"
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(REPOSITORY / "dvae_lib", copy / "dvae_lib", ignore=ignored)
+    for part in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(REPOSITORY / part, copy)
+    build = "from setuptools import build_meta; build_meta.build_wheel('.')"
+    subprocess.run([sys.executable, "-c", build], cwd=copy, check=True, capture_output=True)
+    with zipfile.ZipFile(*copy.glob("*.whl")) as wheel:
+        wheel.extractall(installed)
+    for command in ("run", "run 01_vae", "sweep 01_vae --seeds 0", "store", "lab"):
+        done = subprocess.run(
+            [sys.executable, "-m", "dvae_lib.cli", *command.split()],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(installed)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.startswith("dvae: the library is installed without its notebooks")
+        assert "get the workbook's checkout, and run in it: pip install -e ." in done.stderr
 
 
 @pytest.mark.parametrize("command", [["check"], ["format", "--check"]], ids=" ".join)

@@ -2,13 +2,14 @@
 
 import json
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from dvae_lib import workbook
+from dvae_lib import data, sources, workbook
 from dvae_lib.evidence import Sweep
 
 
@@ -21,8 +22,10 @@ def run():
     ("options", "message"),
     [
         ({"tier": "fast"}, "tier 'fast'; choose one of: smoke, classroom, long, paper"),
-        ({"seed": -1}, "seed -1; choose an integer from 0 up"),
+        ({"seed": -1}, "seed -1; choose an integer from 0 to 4294967295"),
         ({"seed": 0.5}, "seed 0.5; choose an integer"),
+        ({"seed": True}, "seed True; choose an integer"),
+        ({"seed": 2**32}, "seed 4294967296; choose an integer from 0 to 4294967295"),
         ({"device": "cuda:99"}, "device 'cuda:99' is not on this machine; there are: cpu"),
         ({"device": "abacus"}, "device 'abacus'; there are: auto, cpu"),
     ],
@@ -216,6 +219,44 @@ def test_definitions_keeps_definitions_and_runs_nothing(checkout, capsys):
     assert demo.nn is nn
     assert {"LOADED", "CODES", "ROWS", "steps", "tier", "seed"}.isdisjoint(vars(demo))
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'tier = "classroom"\nseed = 0',
+        "tier = 'classroom'\nseed = 0",
+        "tier='classroom'; seed = 0",
+        'tier: str = "classroom"  # or smoke\nseed = 0',
+        'seed = 0\ntier = """classroom"""',
+        'seed, tier = 0, "classroom"',
+        'tier = "paper" if True else "classroom"\nseed = 0',
+        "TIERS = ('smoke', 'paper')\ntier = TIERS[1]\nseed = 0",
+        "seed = 0",
+        'tier = "smoke"\nseed = 0\ntiers = "classroom"',
+    ],
+)
+def test_a_cell_of_parameters_is_switched_however_it_was_written(source):
+    found = {}
+    exec(sources.at_tier(source, "smoke"), found)
+    assert (found["tier"], found["seed"]) == ("smoke", 0)
+    if "tiers" in source:
+        assert found["tiers"] == "classroom"
+
+
+def test_a_home_folder_is_expanded(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("DVAE_RUNS", "~/runs")
+    monkeypatch.chdir(tmp_path)
+    workbook.start("demo", "smoke", 0, "cpu").record("loss", 1)
+    assert (tmp_path / "runs" / "demo" / "smoke-seed0" / "results.json").exists()
+    assert workbook.data_folder() == tmp_path / "runs" / "data"
+    for name, option in (("mnist", "path"), ("dsprites", "path"), ("sprites", "original")):
+        for kind in (str, Path):
+            with pytest.raises(FileNotFoundError, match=f"{tmp_path}/sets"):
+                data.load(name, **{option: kind("~/sets")})
+    assert not (tmp_path / "~").exists()
 
 
 def test_an_unknown_notebook_lists_those_there_are(checkout):

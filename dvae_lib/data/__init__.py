@@ -4,6 +4,8 @@ The first four sets are made on the reader's machine, offline; the others read o
 """
 
 import importlib
+import os
+from pathlib import Path
 
 from .. import results
 from .factor_data import Batches, FactorData, to_uint8
@@ -31,11 +33,15 @@ __all__ = ["SETS", "Batches", "FactorData", "catalogue", "load", "to_uint8"]
 def load(name, **options):
     """The data set called `name`, as FactorData; the options are those of the function in SETS.
 
-    Raises ValueError for an unknown name, listing what exists.
+    In paths among the options, ~ is the home folder. Raises ValueError for an unknown name, listing
+    what exists.
     """
     if name not in SETS:
         raise ValueError(f"no data set {name!r}; there are: {', '.join(SETS)}")
     module, function = _place(name)
+    for option, value in options.items():
+        if isinstance(value, str | Path):
+            options[option] = os.path.expanduser(value)
     return getattr(module, function)(**options)
 
 
