@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import execution, sources
+from . import __version__, execution, junit, sources
 from .results import TIERS
 
 # A load of the last minute above this is other work. Waiting passively costs a fifth of a training
@@ -35,6 +35,7 @@ def main(arguments=None):
 
 def _parser():
     parser = argparse.ArgumentParser(prog="dvae", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"dvae {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="execute notebooks into runs/")
@@ -49,6 +50,7 @@ def _parser():
         dest="parameters",
         help="set a parameter of the notebook",
     )
+    run.add_argument("--junit", metavar="FILE", help="write a JUnit report, a case a notebook")
     run.set_defaults(act=_run)
 
     sweep = commands.add_parser("sweep", help="execute a notebook once a seed and setting")
@@ -67,7 +69,7 @@ def _parser():
     for command in (run, sweep):
         command.add_argument("--tier", default="classroom", help=", ".join(TIERS))
         command.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
-        command.add_argument("--workers", type=int, default=1, help="notebooks at a time")
+        command.add_argument("--workers", type=_workers, default=1, help="notebooks at a time")
 
     store = commands.add_parser(
         "store",
@@ -76,7 +78,7 @@ def _parser():
     )
     store.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="default: all of them")
     store.add_argument("--tier", default="classroom", choices=("classroom", "long", "paper"))
-    store.add_argument("--workers", type=int, default=1, help="notebooks at a time")
+    store.add_argument("--workers", type=_workers, default=1, help="notebooks at a time")
     store.set_defaults(act=_store)
 
     lab = commands.add_parser("lab", help="open the notebooks in JupyterLab")
@@ -98,14 +100,17 @@ def _parser():
 
 def _run(options):
     settings = tuple(sorted((name, _value(text)) for name, text in options.parameters))
-    reserved = {"tier", "seed", "device"} & {name for name, _ in settings}
-    if reserved:
-        raise ValueError(f"set {', '.join(sorted(reserved))} with its own option, not with -p")
     jobs = [
         execution.Job(name, options.tier, options.seed, options.device, settings)
         for name in _names(options.notebooks)
     ]
-    return _report(execution.run_all(jobs, options.workers))
+    if options.junit:  # what a killed run leaves there must not say that all is well
+        unfinished = "the run did not come to its end"
+        junit.write(options.junit, [execution.Outcome(job, 0, error=unfinished) for job in jobs])
+    outcomes = execution.run_all(jobs, options.workers)
+    if options.junit:
+        junit.write(options.junit, outcomes)
+    return _report(outcomes)
 
 
 def _sweep(options):
@@ -164,7 +169,13 @@ def _grade(options):
 
 def _names(given):
     names = given or [path.stem for path in sorted(sources.notebooks_folder().glob("*.ipynb"))]
-    return [sources.notebook_path(name).stem for name in names]
+    return list(dict.fromkeys(sources.notebook_path(name).stem for name in names))
+
+
+def _workers(text):
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}; choose 1 or more")
+    return int(text)
 
 
 def _value(text):
@@ -178,8 +189,11 @@ def _value(text):
 def _seeds(text):
     seeds = []
     for part in text.split(","):
-        first, _, last = part.partition("-")
-        seeds += range(int(first), int(last or first) + 1)
+        first, dash, last = part.partition("-")
+        last = last if dash else first
+        if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
+            raise argparse.ArgumentTypeError(f"{part!r}; write for example 0-4 or 0,2,5")
+        seeds += range(int(first), int(last) + 1)
     return list(dict.fromkeys(seeds))
 
 
@@ -196,7 +210,7 @@ def _report(outcomes):
         if outcome.error:
             print(f"\n{outcome.job.label} raised: {outcome.error}\n  see {outcome.job.folder}")
         for row in outcome.refuted:
-            print(f"\n{outcome.job.label}: claim failed: {row.name} = {row.value:.4g}, {row.bound}")
+            print(f"\n{outcome.job.label}: claim failed: {row.in_words}")
     return 0 if all(outcome.good for outcome in outcomes) else 1
 
 

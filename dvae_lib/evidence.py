@@ -24,6 +24,11 @@ SPREADS = 10
 SMALL = 1e-3
 
 
+# What is read of stored runs, and of witnesses.
+OF_RUNS = {"tier", "seed", "settings", "rows"}
+OF_WITNESSES = {"rows", "picks", "spread", "versions", "processor"}
+
+
 class Sweep:
     """The stored runs of a notebook, over all tiers: one a seed and setting.
 
@@ -35,20 +40,23 @@ class Sweep:
 
     @classmethod
     def read(cls, notebook):
-        """The sweep of a notebook, without runs where none is stored."""
+        """The sweep of a notebook, without runs where none is stored.
+
+        Raises ValueError, naming the file and the fix, if what is stored is damaged.
+        """
         path = sources.results_path(notebook)
         sweep = cls(notebook)
         if path.exists():
-            stored = files.read_json(path)
+            fix = "get it back from git, or delete it and run "
+            fix += f"dvae sweep {notebook} --seeds 0-4"
+            stored = files.read_json(path, fix)
             try:
                 for tier, part in stored["sweeps"].items():
-                    sweep.runs += part["runs"]
-                    sweep.witnesses[tier] = part["witness"]
+                    sweep.runs += [_checked(run, OF_RUNS) for run in part["runs"]]
+                    witness = part["witness"]
+                    sweep.witnesses[tier] = witness and _checked(witness, OF_WITNESSES)
             except (KeyError, TypeError, AttributeError) as error:
-                raise ValueError(
-                    f"{path} is damaged ({error!r}): get it back from git, or delete it and run "
-                    f"dvae sweep {notebook} --seeds 0-4"
-                ) from error
+                raise ValueError(f"{path} is damaged ({error!r}); {fix}") from error
         return sweep
 
     def write(self):
@@ -101,8 +109,8 @@ class Sweep:
         False where there is none, and where it cannot be compared (see `comparable`).
         """
         path = sources.run_folder(self.notebook, "smoke", 0) / "results.json"
-        record = files.read_json(path) if path.exists() else {}
-        if not record.get("complete"):
+        record = read_record(path)
+        if not record:
             return False
         return any(
             comparable(witness, record) and differences(witness, record, tier)
@@ -121,6 +129,35 @@ class Sweep:
         )
 
 
+def read_record(path):
+    """What a run wrote into its results.json; {} without one, and of one that did not end.
+
+    Raises ValueError, naming the file and the fix, if it is damaged.
+    """
+    record = files.read_json(path) if path.exists() else {}
+    if not record.get("complete"):
+        return {}
+    try:
+        return _checked(record, OF_RUNS | {"commit", "picks"})
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged ({error!r}); delete it and run again") from error
+
+
+def _checked(record, parts):
+    """The record, if it holds these parts in the form in which they are read."""
+    if missing := parts - record.keys():
+        raise KeyError(*sorted(missing))
+    _values(record)
+    for part in (record.get("settings", {}), *record.get("picks", [])):
+        part.keys()
+    return record
+
+
+def _values(record):
+    """{name: value} of the rows of a record."""
+    return {row["name"]: row["value"] for row in record["rows"]}
+
+
 def key(run):
     """What tells a stored run from the others of its tier."""
     return (run["tier"], str(sorted(run["settings"].items())), run["seed"])
@@ -134,7 +171,7 @@ def differences(witness, record, tier):
     """
     if not witness:
         return ["no witness is stored"]
-    old, new = ({row["name"]: row["value"] for row in made["rows"]} for made in (witness, record))
+    old, new = _values(witness), _values(record)
     found = [f"{name} is recorded no more" for name in old if name not in new]
     found += [f"{name} is new" for name in new if name not in old]
     for name in old.keys() & new.keys():

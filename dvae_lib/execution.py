@@ -4,19 +4,21 @@ import contextlib
 import hashlib
 import itertools
 import logging
-import multiprocessing
 import os
 import shutil
+import threading
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from urllib.parse import quote
 
 from tqdm import tqdm
 
-from . import files, models, sources
-from .evidence import Sweep
-from .results import ASSERTING_TIERS, TIERS, Row
+from . import files, processes, results, sources
+from .evidence import Sweep, read_record
+from .results import ASSERTING_TIERS, Row
 
+# tqdm's own lock is a semaphore of the system, which a process that is killed leaves behind.
+tqdm.set_lock(threading.RLock())
 MAX_STORED_BYTES = 700_000
 PROVENANCE = ("tier", "seed", "device", "seconds", "processor", "threads", "versions", "commit")
 
@@ -36,7 +38,8 @@ class Job:
         """Runs with other settings than the notebook's own are kept apart, in runs/with/…"""
         folder = sources.runs_folder()
         if self.settings:
-            folder = folder / "with" / ",".join(f"{name}={value}" for name, value in self.settings)
+            words = (f"{name}={quote(f'{value}', safe='')}" for name, value in self.settings)
+            folder = folder / "with" / ",".join(words)
         return folder
 
     @property
@@ -81,14 +84,27 @@ class Outcome:
 
 
 def check(jobs):
-    """Raise ValueError, listing what exists, for an unknown notebook, tier or parameter."""
+    """Raise ValueError for what can be known to fail before anything is run.
+
+    That is a notebook, tier, seed, device or parameter that there is not, listing what exists, and
+    a damaged file of stored runs, naming it and the fix.
+    """
     from papermill import inspect_notebook
 
+    for device in {job.device for job in jobs} - {"auto", "cpu"}:
+        from .workbook import pick_device  # imports PyTorch, which takes seconds
+
+        pick_device(device)
+    inspected = {}
     for job in jobs:
-        path = sources.notebook_path(job.notebook)
-        if job.tier not in TIERS:
-            raise ValueError(f"tier {job.tier!r}; choose one of: {', '.join(TIERS)}")
-        known = set(inspect_notebook(path))
+        results.check(job.tier, job.seed)
+        if reserved := {"tier", "seed", "device"} & dict(job.settings).keys():
+            raise ValueError(f"set {', '.join(sorted(reserved))} with its own option, not with -p")
+        if job.notebook not in inspected:
+            path = sources.notebook_path(job.notebook)
+            Sweep.read(job.notebook).out_of_date  # noqa: B018 (reads what it is judged by)
+            inspected[job.notebook] = set(inspect_notebook(path))
+        known = inspected[job.notebook]
         for name in ("tier", "seed", "device", *dict(job.settings)):
             if name not in known:
                 raise ValueError(
@@ -102,33 +118,40 @@ def run_all(jobs, workers=1, threads=None):
     threads: of each kernel, by default its share of the cores.
     """
     check(jobs)
-    threads = threads or max(1, (os.cpu_count() or 1) // workers)
-    slots = multiprocessing.get_context("spawn")
-    outcomes = []
+    calls = [(job, k, workers, threads) for k, job in enumerate(jobs)]
+    outcomes = {}
     with (
-        ProcessPoolExecutor(workers, slots, _limit_threads, (threads,)) as pool,
         tqdm(total=len(jobs), desc="notebooks", unit="notebook") as bar,
+        contextlib.closing(processes.each(_execute_apart, calls, workers)) as done,
     ):
-        waiting = {pool.submit(execute, job, 1 + k % workers) for k, job in enumerate(jobs)}
-        for done in as_completed(waiting):
-            outcomes.append(done.result())
+        for k, outcome, error in done:
+            outcomes[k] = outcome or Outcome(jobs[k], 0.0, error=error)
             bar.update()
-    return sorted(outcomes, key=lambda outcome: jobs.index(outcome.job))
+    return [outcomes[k] for k in range(len(jobs))]
 
 
-def _limit_threads(threads):
+def _execute_apart(job, number, workers, threads):
     # Kernels inherit this; two notebooks side by side must not fight for the cores.
+    threads = threads or max(1, (os.cpu_count() or 1) // workers)
     os.environ["OMP_NUM_THREADS"] = str(threads)
+    return execute(job, 1 + number % workers)
 
 
 def execute(job, bar_position=0):
-    """Execute one job into its folder and return its Outcome. A raising notebook is an outcome."""
+    """Execute one job into its folder and return its Outcome. A raising notebook is an outcome.
+
+    Raises RuntimeError, naming its process, while another run writes into the folder.
+    """
+    with files.claimed(job.folder, processes.leader()):
+        return _execute(job, bar_position)
+
+
+def _execute(job, bar_position):
     import papermill
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
     parameters = {"tier": job.tier, "seed": job.seed, "device": job.device} | dict(job.settings)
     output = job.folder / f"{job.notebook}.ipynb"
-    output.parent.mkdir(parents=True, exist_ok=True)
     commit = sources.commit()
     started, clock = time.time(), time.perf_counter()
     error = ""
@@ -140,6 +163,7 @@ def execute(job, bar_position=0):
                 parameters,
                 kernel_name="python3",
                 progress_bar={"desc": job.label, "position": bar_position, "leave": False},
+                kernel_manager_class=processes.Kernel,
             )
         except papermill.PapermillExecutionError as failure:
             error = f"cell [{failure.exec_count}]: {failure.ename}: {failure.evalue}"
@@ -198,8 +222,9 @@ def sweep(notebook, seeds, settings=None, tier="classroom", device="auto", worke
     ]
     commit = sources.clean_commit()
     check(jobs)
+    left = [job for job in jobs if finished(job, commit) is None]
     witness = run_witness(jobs[0].notebook)
-    outcomes = run_all([job for job in jobs if finished(job, commit) is None], workers, threads=1)
+    outcomes = run_all(left, workers, threads=1)
     records = [record for job in jobs if (record := finished(job, commit))]
     left_out, path = _gather(jobs[0].notebook, tier, records, witness)
     return outcomes, path, left_out
@@ -234,9 +259,8 @@ def _stored_part(record):
 
 def finished(job, commit):
     """The record of a job that ran to its end with the code of `commit`; None without one."""
-    path = job.folder / "results.json"
-    record = files.read_json(path) if path.exists() else {}
-    if record.get("complete") and sources.same_code(job.notebook, record["commit"], commit):
+    record = read_record(job.folder / "results.json")
+    if record and sources.same_code(job.notebook, record["commit"], commit):
         return record
     return None
 
@@ -281,7 +305,7 @@ def _store_executed(job):
     if len(text.encode()) > MAX_STORED_BYTES:
         return f"{len(text.encode()):,} bytes; the limit is {MAX_STORED_BYTES:,}"
     with files.atomic(path) as temporary:
-        temporary.write_text(text + "\n")
+        temporary.write_text(text + "\n", encoding="utf-8", newline="\n")
     return ""
 
 
@@ -292,6 +316,8 @@ def store_long(notebook, tier="long"):
     stays as it is. Returns the Outcome; nothing is stored of a run that raises. Raises ValueError
     where notebooks/ or dvae_lib/ has uncommitted changes, or for weights above models.MAX_BYTES.
     """
+    from . import models  # imports PyTorch, which takes seconds
+
     commit = sources.clean_commit()
     job = Job(sources.notebook_path(notebook).stem, tier)
     check([job])

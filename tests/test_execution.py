@@ -1,17 +1,25 @@
 """Executing notebooks: tiny notebooks in a copy of the checkout, through papermill and kernels."""
 
+import functools
+import json
+import operator
 import os
+import re
+import shlex
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 import nbformat
 import pytest
 import torch
-from conftest import PARAMETERS, Checkout
+import yaml
+from conftest import PARAMETERS, REPOSITORY, Checkout
 
-from dvae_lib import cli, execution, files, sources, workbook
+from dvae_lib import __version__, cli, execution, files, sources, workbook
 from dvae_lib.evidence import Sweep
 from dvae_lib.execution import Job
+from dvae_lib.results import Row
 
 # What happens is chosen by a parameter.
 PARAMETERS_OF_DEMO = PARAMETERS + '\nmode = "holds"\nrate = 0.5'
@@ -155,6 +163,8 @@ def test_a_grid_is_gathered_in_order_and_only_what_is_new_is_run(demo, monkeypat
             "settings": dict(job.settings),
             "rows": [],
             "picks": [],
+            "versions": {"torch": "2.15.1"},
+            "processor": "",
             "commit": head[0],
             "complete": True,
         }
@@ -196,10 +206,17 @@ def test_smoke_asserts_no_claim_and_parameters_reach_the_notebook(demo, runs, ca
         (["run", "demo", "--tier", "fast"], "tier 'fast'; choose one of: smoke, classroom, long"),
         (["run", "demo", "-p", "mod", "1"], "demo has no parameter 'mod'; it has: device, mode"),
         (["run", "demo", "-p", "seed", "1"], "set seed with its own option"),
+        (["run", "demo", "--seed", "-1"], "seed -1; choose an integer from 0 to 4294967295"),
+        (["run", "demo", "--device", "cuda:99"], "device 'cuda:99' is not on this machine"),
+        (["run", "demo", "--device", "abacus"], "device 'abacus'; there are: auto, cpu"),
         (["run", "bare"], "bare has no parameter 'tier'"),
         (["sweep", "demi", "--seeds", "0"], "no notebook 'demi'; there are: bare, demo"),
         (["sweep", "demo", "--seeds", "0", "-p", "mod=1,2"], "demo has no parameter 'mod'"),
         (["sweep", "demo", "--seeds", "0", "-p", "mode"], "-p mode: write name=value1,value2"),
+        (["sweep", "demo", "--seeds", "0", "-p", "seed=1,2"], "set seed with its own option"),
+        (["sweep", "demo", "--seeds", "0", "-p", "tier=../../esc"], "set tier with its own option"),
+        (["sweep", "demo", "--seeds", "0", "--tier", "../esc"], "tier '../esc'; choose one of"),
+        (["sweep", "demo", "--seeds", "4294967296"], "seed 4294967296; choose an integer from 0"),
         (["store", "demi"], "no notebook 'demi'; there are: bare, demo"),
     ],
 )
@@ -210,9 +227,170 @@ def test_what_does_not_exist_is_an_error_that_lists_what_does(demo, capsys, argu
     assert demo.calls == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "demo", "--workers", "0"], "argument --workers: '0'; choose 1 or more"),
+        (["store", "demo", "--workers", "-1"], "argument --workers: '-1'; choose 1 or more"),
+        (["sweep", "demo", "--seeds", "0", "--workers", "two"], "--workers: 'two'; choose 1 or"),
+        (["sweep", "demo", "--seeds", "4-0"], "argument --seeds: '4-0'; write for example 0-4"),
+        (["sweep", "demo", "--seeds", "0,-1"], "argument --seeds: '-1'; write for example 0-4"),
+        (["sweep", "demo", "--seeds", ""], "argument --seeds: ''; write for example 0-4"),
+        (["sweep", "demo", "--seeds", "2-"], "argument --seeds: '2-'; write for example 0-4"),
+    ],
+)
+def test_what_no_command_can_do_is_refused_at_once(capsys, arguments, message):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
 def test_seeds_are_read_as_written():
     assert cli._seeds("0-4") == [0, 1, 2, 3, 4]
     assert cli._seeds("3,0-1,1") == [3, 0, 1]
+
+
+@pytest.mark.parametrize("name", ["tier", "seed", "device"])
+def test_a_sweep_has_no_setting_that_is_a_field_of_its_own(demo, name):
+    with pytest.raises(ValueError, match=f"set {name} with its own option"):
+        execution.sweep("demo", [0], {name: ["x"]})
+    assert demo.calls == []
+
+
+STORED = {
+    "tier": "classroom",
+    "seed": 0,
+    "settings": {},
+    "rows": [{"name": "answer", "value": 1.0}],
+    "picks": [],
+    "spread": {},
+    "versions": {"torch": "2.15.1"},
+    "processor": "",
+    "commit": "first",
+    "complete": True,
+}
+
+
+def with_value(value, *path):
+    """Changes text of JSON so that the part at `path` has another value."""
+
+    def change(text):
+        stored = json.loads(text)
+        holder = functools.reduce(operator.getitem, path[:-1], stored)
+        holder[path[-1]] = value
+        return json.dumps(stored)
+
+    return change
+
+
+SWEEP = ("sweeps", "classroom")
+DAMAGES = {
+    "a list": lambda text: "[]",
+    "an empty object": lambda text: "{}",
+    "a number": lambda text: "3",
+    "nothing": lambda text: "",
+    "cut": lambda text: text[: len(text) // 2],
+    "sweeps": with_value([], "sweeps"),
+    "a sweep": with_value([], *SWEEP),
+    "runs": with_value(None, *SWEEP, "runs"),
+    "a run": with_value({}, *SWEEP, "runs", 0),
+    "settings": with_value(3, *SWEEP, "runs", 0, "settings"),
+    "rows": with_value([{"name": "answer"}], *SWEEP, "runs", 0, "rows"),
+    "a witness": with_value([1], *SWEEP, "witness"),
+    "picks": with_value(3, *SWEEP, "witness", "picks"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("command", [["run"], ["sweep", "--seeds", "0"], ["store"]])
+def test_a_damaged_sweep_is_named_with_its_fix_before_anything_is_run(
+    demo, capsys, monkeypatch, command, damage
+):
+    monkeypatch.setattr(execution, "execute", lambda job: pytest.fail("a run began"))
+    path = sources.results_path("demo")
+    Sweep("demo", [STORED], {"classroom": STORED}).write()
+    assert Sweep.read("demo").values("answer") == [1.0]
+    path.write_text(DAMAGES[damage](path.read_text()))
+    assert cli.main([command[0], "demo", *command[1:]]) == 2
+    said = capsys.readouterr().err
+    assert f"{path} is damaged" in said
+    assert "get it back from git, or delete it and run dvae sweep demo" in said
+
+
+@pytest.mark.parametrize("damage", ["[]", "3", "", '{"complete": true}', '{"complete": true, "ro'])
+def test_a_damaged_record_of_a_run_is_named_before_a_sweep(demo, capsys, monkeypatch, damage):
+    monkeypatch.setattr(execution, "execute", lambda job: pytest.fail("a run began"))
+    path = Job("demo", seed=1).folder / "results.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(damage)
+    assert cli.main(["sweep", "demo", "--seeds", "0-1"]) == 2
+    said = capsys.readouterr().err
+    assert f"{path} is damaged" in said
+    assert "delete it and run again" in said
+
+
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"dvae {__version__}\n"
+
+
+# --- a report for CI -----------------------------------------------------------------------------
+
+
+def report(path):
+    """{name of a case: (tag, message) of what is wrong, or None} of a JUnit report."""
+    suite = ElementTree.parse(path).getroot()
+    counts = {tag: str(len(suite.findall(f"*/{tag}"))) for tag in ("error", "failure")}
+    assert suite.get("tests") == str(len(suite))
+    assert (suite.get("errors"), suite.get("failures")) == (counts["error"], counts["failure"])
+    wrong = {case.get("name"): [(part.tag, part.get("message")) for part in case] for case in suite}
+    return {name: parts[0] if parts else None for name, parts in wrong.items()}
+
+
+def test_a_report_has_a_case_a_notebook(demo, monkeypatch, tmp_path):
+    """Held, failed, raised with what a terminal may show and XML may not, and not asserted."""
+    path = tmp_path / "new" / "report.xml"
+    outcomes = {
+        "demo": ([Row("answer", 40.0, at_least=1.0)], ""),
+        "missed": ([Row("answer", 40.0, at_least=100.0), Row("a < b", 2.0, at_most=1.0)], ""),
+        "raised": ([], "cell [3]: ValueError: \x1b[31m<red>\x1b[0m \x00\ud800 & ünïcode"),
+    }
+    for name in outcomes:
+        demo.write(name, *DEMO)
+
+    def run_all(jobs, workers):
+        before = report(path)
+        assert set(before.values()) == {("error", "the run did not come to its end")}
+        assert len(before) == 3
+        return [execution.Outcome(job, 1.5, *outcomes[job.notebook]) for job in jobs]
+
+    monkeypatch.setattr(execution, "run_all", run_all)
+    assert cli.main(["run", "--junit", str(path)]) == 1
+    assert report(path) == {
+        "demo seed 0, tier classroom": None,
+        "missed seed 0, tier classroom": (
+            "failure",
+            "claim failed: answer = 40, ≥ 100; claim failed: a < b = 2, ≤ 1",
+        ),
+        "raised seed 0, tier classroom": ("error", "cell [3]: ValueError: <red>  & ünïcode"),
+    }
+    assert cli.main(["run", "--junit", str(path), "--tier", "smoke"]) == 1  # one raised
+    assert report(path)["missed seed 0, tier smoke"] is None
+
+
+def test_the_workflow_of_the_readme_is_one():
+    """Its YAML is read, and its commands by the parser of commands."""
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    (job,) = yaml.safe_load(block)["jobs"].values()
+    commands = [shlex.split(step["run"]) for step in job["steps"] if "run" in step]
+    (options,) = [cli._parser().parse_args(rest) for name, *rest in commands if name == "dvae"]
+    assert (options.tier, options.junit) == ("smoke", "report.xml")
+    (kept,) = [step["with"]["path"] for step in job["steps"] if "if" in step]
+    assert kept.split() == ["runs/", "report.xml"]
 
 
 # --- stored notebooks ----------------------------------------------------------------------------
@@ -472,6 +650,43 @@ def test_each_fault_of_a_stored_notebook_is_found(tmp_path, outputs, change, fau
 def test_a_notebook_without_faults_has_none(tmp_path):
     nbformat.write(executed(), tmp_path / "demo.ipynb")
     assert execution.faults(tmp_path / "demo.ipynb") == []
+
+
+def test_two_runs_at_once_do_not_share_a_folder(demo, runs):
+    """The other run is a process of its own; when it is killed, nothing is left in the way."""
+    folder = Job("demo", "smoke").folder
+    holder = f"""
+import os, time
+from dvae_lib import files
+
+with files.claimed({str(folder)!r}, os.getpid()):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+    other = subprocess.Popen([sys.executable, "-c", holder], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(RuntimeError, match=f"process {other.pid} is writing into {folder}"):
+            execution.execute(Job("demo", "smoke"))
+        with files.claimed(Job("demo", "smoke", seed=1).folder, 1):  # another seed is free
+            pass
+    finally:
+        other.kill()
+        other.wait()
+    for _ in range(2):
+        with files.claimed(folder, os.getpid()):
+            assert (folder / ".owner").read_text() == str(os.getpid())
+
+
+@pytest.mark.parametrize(
+    "value", ["../../../esc", "/etc", "a/../../b", "..", "~", "c:\\x", "{x}", ""]
+)
+def test_no_setting_leads_out_of_the_runs_folder(runs, value):
+    job, plain = Job("demo", settings=(("mode", value),)), Job("demo", settings=(("mode", "x"),))
+    folder = job.folder.resolve()
+    assert folder.relative_to(runs / "with").parts[1:] == ("demo", "classroom-seed0")
+    assert folder != plain.folder
+    assert str(folder).format() == str(folder)  # papermill fills in what is in braces
 
 
 def test_job_folders_keep_settings_apart(runs):
