@@ -35,7 +35,7 @@ SIGNALS = [
     (signal.SIGTERM, os.killpg),
     (signal.SIGKILL, os.killpg),  # the command and its workers at once
 ]
-SECONDS_TO_END = 15
+SECONDS_TO_END = 30
 
 
 def marked(mark):
