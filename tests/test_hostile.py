@@ -8,7 +8,9 @@ import time
 import hostile
 import pytest
 from room import POINTS, SECRET, Room
+from unusual import UNUSUAL
 
+HAND_INS = [*hostile.HOSTILE, *UNUSUAL]
 CELL_SECONDS = 8
 SECONDS = 1800  # of the whole class, on a busy machine
 LARGEST = 20e6  # bytes that grading may keep of one hand-in
@@ -98,4 +100,4 @@ class Scripts(html.parser.HTMLParser):
 @pytest.mark.notebook
 @pytest.mark.skipif(shutil.which("bwrap") is None, reason="walls need bubblewrap (bwrap)")
 def test_each_hand_in_gets_its_own_fair_mark(tmp_path):
-    assert grade(tmp_path, hostile.HAND_INS) == {}
+    assert grade(tmp_path, HAND_INS) == {}
