@@ -1,6 +1,6 @@
 """Hands in mutated notebooks whose answers are known, and holds the marks against the answers.
 
-    python tests/fuzz_submissions.py [--n 500] [--seed 0] [--real 20]
+    python tests/fuzz_submissions.py [--n 500] [--real 20] [--restored 5000] [--first 0]
 
 Every mutant starts as a released notebook with a right, wrong or no answer to each exercise. Then
 cells are deleted, copied, split, merged, moved or robbed of their metadata, and the file is saved,
@@ -8,18 +8,23 @@ named and placed as no teacher would. What it deserves is told from the mutant i
 """
 
 import argparse
+import contextlib
 import copy
 import glob
 import json
 import random
+import shutil
 import sys
 import tempfile
 import time
 import zipfile
 from dataclasses import dataclass, field
+from unittest import mock
 
 import nbformat
-from room import Room
+from room import POINTS, Room
+
+from dvae_lib import classroom, exercises, submissions
 
 REAL = "00_start_here"
 CLASS = 100  # mutants that are graded together
@@ -268,11 +273,12 @@ def old_code_page(notebook, rng):
 
 
 def format_3(notebook, rng):
-    notebook = nbformat.from_dict(copy.deepcopy(notebook))
     try:
-        return nbformat.writes(nbformat.convert(notebook, 3), version=3).encode(), True
-    except Exception:
+        old = nbformat.convert(nbformat.from_dict(copy.deepcopy(notebook)), 3)
+        text = nbformat.v3.writes_json(old)
+    except Exception:  # cells that it did not know
         return as_is(notebook, rng)
+    return text.encode(), bool(old.get("worksheets"))
 
 
 def format_unknown(notebook, rng):
@@ -365,6 +371,13 @@ def _text(cell):
     return "".join(cell["source"]).replace("\r\n", "\n")
 
 
+def _compiles(cell):
+    try:
+        return bool(compile(_text(cell), "<cell>", "exec"))
+    except (SyntaxError, ValueError):
+        return False
+
+
 def deserved(mutant, exercise, answers, known):
     """(least, most) of an exercise, as shares of its points.
 
@@ -390,7 +403,7 @@ def deserved(mutant, exercise, answers, known):
         and cell["metadata"] == released.metadata
         and not any(f"def {exercise}(" in text for text in others)
     )
-    if plain and not set(_text(cell).split("\n")) <= set(right.split("\n")):
+    if plain and _compiles(cell) and not set(_text(cell).split("\n")) <= set(right.split("\n")):
         most = 0.0  # of several, the last one that is changed counts
     intact = plain and mutant.readable and _text(cell) == right
     return float(intact and _stands_in_place(mutant.cells, at, exercise, known.cells)), most
@@ -409,12 +422,11 @@ def _plain(cells):
     return [(_text(c), c["metadata"]) for c in cells if c["cell_type"] == "code" and not _id(c)]
 
 
-def flaws(mutant, mark, answers, known, course):
-    """What is wrong with the mark of a mutant."""
+def flaws(mutant, mark, answers, known, pages=None):
+    """What is wrong with the mark of a mutant. pages: the executed notebooks, where there are."""
     if mark is None:
         yield "no row"
         return
-    lost = False
     for exercise, highest in mark.highest.items():
         least, most = deserved(mutant, exercise, answers, known)
         share = mark.points.get(exercise, 0.0) / highest
@@ -422,69 +434,136 @@ def flaws(mutant, mark, answers, known, course):
             yield f"{exercise}: {share:.0%}, at most {most:.0%} deserved"
         if share < least:
             yield f"{exercise}: {share:.0%}, {least:.0%} deserved"
-        lost |= share < 1 and mutant.kinds[exercise] == "right"
+        said = mark.remark or mark.messages.get(exercise)
+        if share < 1 and mutant.kinds[exercise] == "right" and not said:
+            yield f"{exercise}: a right answer got no points without a reason"
     if sorted(mark.highest) != sorted(answers):
         yield f"exercises {sorted(mark.highest)}"
-    if lost and not mark.remark:
-        yield "a right answer got no points without a reason"
     if mutant.readable and "ended the kernel" in mark.remark:
         yield "blames an answer for the end of the kernel"
-    pages = list(course.glob(f"autograded/{glob.escape(mutant.student)}/*/*.ipynb"))
-    for page in pages:
+    for page in pages or ():
         last = [c for c in json.loads(page.read_text())["cells"] if c["cell_type"] == "code"][-1]
         if last["execution_count"] is None and "".join(last["source"]):
             yield "the run ended early"
-    if mutant.readable and not pages:
+    if mutant.readable and pages == []:
         yield "was not run"
 
 
-def fuzz(folder, n, real, seed, seconds=3600):
-    """Grade n mutants, `real` of them of a notebook of the workbook, in one class.
+class Class:
+    """A room for mutants of the tiny notebook and, where wanted, of one of the workbook."""
 
-    Returns [(mutant, mark, flaws)] of those with flaws, and how many deserved what.
+    def __init__(self, folder, real=False):
+        self.room = Room(folder)
+        self.answers = {"demo": ANSWERS}
+        if real:
+            self.room.release([REAL])
+            self.answers[REAL] = REAL_ANSWERS
+        self.known = {name: self.room.released(name) for name in self.answers}
+
+    def make(self, name, seed):
+        """The mutant of a notebook and seed, handed in."""
+        rng = random.Random(f"{name} {seed}")
+        mutant = make(f"m{seed}", name, self.answers[name], rng, self.known[name])
+        put(mutant, self.room.course)
+        return mutant
+
+    def flaws(self, mutant, mark, pages=None):
+        about = self.answers[mutant.notebook], self.known[mutant.notebook]
+        return list(flaws(mutant, mark, *about, pages))
+
+
+def graded(folder, seeds, real):
+    """Grade a class of the mutants of `seeds`, the first `real` of a notebook of the workbook.
+
+    Yields (mutant, Mark, flaws).
     """
-    room = Room(folder)
-    notebooks = {"demo": ANSWERS}
-    if real:
-        room.release([REAL])
-        notebooks[REAL] = REAL_ANSWERS
-    known = {name: room.released(name) for name in notebooks}
-    mutants = []
-    for k in range(n):
-        name = REAL if k < real else "demo"
-        rng = random.Random(f"{seed} {k}")
-        mutants.append(make(f"m{k}", name, notebooks[name], rng, known[name]))
-        put(mutants[-1], room.course)
-    marks = room.grade(20, seconds)
-    found = []
+    group = Class(folder, real)
+    mutants = [group.make(REAL if k < real else "demo", seed) for k, seed in enumerate(seeds)]
+    marks = group.room.grade(20, 3600)
     for mutant in mutants:
-        about = mutant, marks.get(mutant.student), notebooks[mutant.notebook]
-        wrong = list(flaws(*about, known[mutant.notebook], room.course))
-        if wrong:
-            found.append((mutant, marks.get(mutant.student), wrong))
-    return found
+        mark = marks.get(mutant.student)
+        pages = group.room.course.glob(f"autograded/{glob.escape(mutant.student)}/*/*.ipynb")
+        yield mutant, mark, group.flaws(mutant, mark, list(pages))
+
+
+def restored(folder, seeds):
+    """As `graded`, without a kernel: what is restored of a mutant is executed here and now."""
+    group = Class(folder)
+    source = nbformat.read(group.room.course / "source" / "demo" / "demo.ipynb", as_version=4)
+    contracts = exercises.unpack(group.room.course / "source" / "demo" / "demo.reference")
+    for seed in seeds:
+        mutant = group.make("demo", seed)
+        found = submissions.find(group.room.course, ["demo"])
+        (one,) = [one for one in found if one.student == mutant.student]
+        mark = classroom.Mark(mutant.student, "demo", {}, POINTS, one.refused)
+        if not one.refused:
+            try:
+                cells = one.read().cells
+                parts = source.cells, group.known["demo"].cells, contracts
+                cells, remarks = submissions.restore(cells, *parts)
+                mark.points, mark.messages = _execute(cells)
+                mark.remark = "; ".join(one.remarks + remarks)
+                if not mark.remark and (dropped := _dropped(mutant, cells)):
+                    mark.messages[dropped] = ""
+            except submissions.Refused as error:
+                mark.remark = str(error)
+        shutil.rmtree(group.room.course / "submitted" / mutant.student)
+        yield mutant, mark, group.flaws(mutant, mark)
+
+
+def _execute(cells):
+    """({exercise: points}, {exercise: message}) of restored cells, by executing them in order."""
+    space, points, messages = {"exercises": mock.MagicMock()}, {}, {}
+    for cell in cells:
+        if cell.cell_type == "code":
+            code = cell.source.replace("from dvae_lib import exercises", "")
+            with contextlib.redirect_stdout(None):
+                try:
+                    exec(code.replace('"classroom"', '"smoke"'), space)
+                    message = ""
+                except Exception as error:
+                    message = repr(error)
+            name = str(_id(cell)).removesuffix("_check")
+            if name in POINTS and name != _id(cell):
+                points[name], messages[name] = POINTS[name] * (not message), message
+    return points, messages
+
+
+def _dropped(mutant, cells):
+    """An exercise of whose right answer lines were handed in and left out, or ""."""
+    kept = {line for cell in cells for line in _text(cell).split("\n")}
+    handed_in = {line for cell in mutant.cells for line in _text(cell).split("\n")}
+    for exercise, answer in ANSWERS.items():
+        if set(answer["right"].split("\n")) & handed_in - kept - {""}:
+            return exercise
+    return ""
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--n", type=int, default=500)
-    parser.add_argument("--real", type=int, default=20, help=f"how many of them are of {REAL}")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--n", type=int, default=500, help="how many are graded")
+    parser.add_argument("--real", type=int, default=20, help=f"how many of these are of {REAL}")
+    parser.add_argument("--restored", type=int, default=5000, help="how many are only restored")
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     options = parser.parse_args()
-    started, flawed = time.perf_counter(), 0
-    for first in range(0, options.n, CLASS):
-        n = min(CLASS, options.n - first)
-        real = max(0, min(n, options.real - first))
+    flawed = 0
+    parts = [("restored", range(options.first, options.first + options.restored), 0)]
+    for k in range(0, options.n, CLASS):
+        seeds = range(options.first + k, options.first + min(k + CLASS, options.n))
+        parts.append(("graded", seeds, max(0, min(len(seeds), options.real - k))))
+    for kind, seeds, real in parts:
+        started = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
-            found = fuzz(folder, n, real, f"{options.seed} {first}")
-        flawed += len(found)
-        for mutant, mark, wrong in found:
-            print(f"{mutant.student} {mutant.path} {mutant.kinds} {', '.join(mutant.steps)}")
-            print(f"    {'; '.join(wrong)}\n    {mark and mark.points} {mark and mark.remark}")
-        print(
-            f"{first + n} graded, {flawed} flawed, {time.perf_counter() - started:.0f} s",
-            flush=True,
-        )
+            outcomes = (
+                restored(folder, seeds) if kind == "restored" else graded(folder, seeds, real)
+            )
+            for mutant, mark, wrong in outcomes:
+                if wrong:
+                    flawed += 1
+                    print(f"{mutant.student} {mutant.path} {mutant.kinds} {mutant.steps}")
+                    print(f"    {'; '.join(wrong)}\n    {mark}")
+        seconds = time.perf_counter() - started
+        print(f"{len(seeds)} {kind}, {flawed} flawed so far, {seconds:.0f} s", flush=True)
     return 1 if flawed else 0
 
 
