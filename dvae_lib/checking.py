@@ -79,7 +79,9 @@ class Execute(preprocessors.Execute):
     # The kernel
 
     def create_kernel_manager(self):
-        self.km = Manager(wire=str(self.wire), shown=self.shown)
+        tools = (contract["tools"] for contract in self.contracts.values())
+        before = {"dvae_lib.exercises"}.union(*map(exercises.modules, tools))
+        self.km = Manager(wire=str(self.wire), shown=self.shown, before=sorted(before))
         return self.km
 
     async def async_start_new_kernel(self, **options):

@@ -56,6 +56,17 @@ def brought(node):
     return {node.name} if isinstance(node, ast.FunctionDef | ast.ClassDef) else set()
 
 
+def modules(source):
+    """Names that may be modules, of all that a piece of code imports."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
 def own_work(notebook, exercise, namespace):
     """Assert that the answers are there and do not use parts of the library that hold answers.
 

@@ -6,13 +6,10 @@ hangs costs its own submission alone, and what is finished stays finished.
 
 import contextlib
 import copy
-import datetime
-import json
+import multiprocessing
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -29,7 +26,6 @@ from .course import CELL_SECONDS, Course, quiet
 from .marks import Mark
 from .submissions import Refused, grade_id
 
-START = "from dvae_lib.grading import work; work()"
 LOOK = "look at it by hand"
 NOTHING = "nothing handed in"
 
@@ -97,6 +93,11 @@ class _Processes:
     def __init__(self, workers):
         self.pool = ThreadPoolExecutor(workers)
         self.running, self.ended = set(), False
+        known = multiprocessing.get_all_start_methods()
+        self.context = multiprocessing.get_context(
+            "forkserver" if "forkserver" in known else "spawn"
+        )
+        self.context.set_forkserver_preload([__name__])  # nbgrader takes seconds to import
 
     def __enter__(self):
         return self
@@ -110,68 +111,53 @@ class _Processes:
     def submit(self, *job):
         return self.pool.submit(self._run, *job)
 
-    def _run(self, course, one, highest, cell_seconds, show_hidden):
-        mark = Mark(one.student, one.notebook, dict.fromkeys(highest, 0.0), highest, by_hand=True)
-        if one.refused:
-            mark.say(f"not graded, {LOOK}: {one.refused}")
-            _bring(course, mark, None)
-            return mark
-        # Below /tmp where it can be, since the kernel's sockets need a short path.
+    def _run(self, course, one, highest, *options):
+        mark = Mark(one.student, one.notebook, dict.fromkeys(highest, 0.0), highest)
+        # A name of its own, not one that the hand-in could know.
         with tempfile.TemporaryDirectory(prefix="dvae-") as scratch:
-            job = {
-                "course": str(course.folder), "scratch": scratch, "student": one.student,
-                "notebook": one.notebook, "path": str(one.path), "member": one.member,
-                "remarks": one.remarks, "highest": highest, "cell_seconds": cell_seconds,
-                "show_hidden": show_hidden,
-            }  # fmt: skip
-            status = self._wait(job, WHOLE * cell_seconds * (1 + len(highest)) + 300)
-            result = Path(scratch, "result.json")
-            if result.exists():
-                told = json.loads(result.read_text())
-                told["submitted_at"] = _time(told["submitted_at"])
-                vars(mark).update(told)
+            scratch = Path(scratch)
+            if one.refused:
+                _refuse(mark, one.refused)
             else:
-                mark.say(f"not graded, {LOOK}: its process ended with {status}")
-            _bring(course, mark, Path(scratch))
+                mark = self._graded(mark, course.folder, scratch, one, *options)
+            _bring(course, mark, scratch)
         return mark
 
-    def _wait(self, job, seconds):
-        """Run `work` on a job in a new process: how it ended."""
-        here = str(Path(__file__).resolve().parent.parent)
-        paths = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
-        process = subprocess.Popen(
-            [sys.executable, "-c", START],
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            text=True,
-        )
+    def _graded(self, mark, folder, scratch, one, cell_seconds, show_hidden):
+        """The Mark that `work` sends from its process, or one that says how that ended."""
+        ours, theirs = self.context.Pipe()
+        job = theirs, mark, folder, scratch, one, cell_seconds, show_hidden
+        process = self.context.Process(target=work, args=job, daemon=True)
+        process.start()
         self.running.add(process)
+        theirs.close()
+        seconds = WHOLE * cell_seconds * (1 + len(mark.highest)) + 300
         try:
-            if self.ended:
-                return "an interruption"
-            # It stays open: when this process ends, however it does, so does that one.
-            process.stdin.write(json.dumps(job) + "\n")
-            process.stdin.flush()
-            return f"status {process.wait(seconds)}"
-        except subprocess.TimeoutExpired:
-            return f"no result after {seconds:.0f} s"
-        except OSError as error:
-            return str(error)
+            if self.ended or not ours.poll(seconds):
+                return _refuse(mark, f"no result after {seconds:.0f} s")
+            return ours.recv()
+        except (EOFError, OSError):
+            process.join(10)
+            return _refuse(mark, f"its process ended with status {process.exitcode}")
         finally:
             _end(process)
             self.running.discard(process)
+            ours.close()
+
+
+def _refuse(mark, reason):
+    mark.points = dict.fromkeys(mark.highest, 0.0)
+    mark.messages, mark.by_hand = {}, True
+    mark.remark = f"not graded, {LOOK}: {reason}"
+    return mark
 
 
 def _end(process):
     """Kill a process of `work` and its group; walls around a kernel fall with it."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, AttributeError):
         os.killpg(process.pid, signal.SIGKILL)
-    with contextlib.suppress(OSError):
-        process.stdin.close()
-    process.wait()
+    process.kill()
+    process.join()
 
 
 def _bring(course, mark, scratch):
@@ -180,57 +166,47 @@ def _bring(course, mark, scratch):
         target = course.folder / kind / mark.student / mark.notebook
         if mark.notebook:
             shutil.rmtree(target, ignore_errors=True)
-            if scratch and (scratch / kind).is_dir():
+            if (scratch / kind).is_dir():
                 shutil.copytree(scratch / kind, target)
-
-
-def _time(text):
-    return datetime.datetime.fromisoformat(text) if text else None
 
 
 # In the process of a submission
 
 
-def work():
-    """Grade the submission that the first line of stdin describes; write result.json and pages."""
-    job = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    course, scratch = Course(job["course"]), Path(job["scratch"])
-    one = submissions.HandIn(
-        job["student"], job["notebook"], Path(job["path"]), job["member"], remarks=job["remarks"]
-    )
-    highest = job["highest"]
-    mark = Mark(one.student, one.notebook, dict.fromkeys(highest, 0.0), highest)
+def work(pipe, mark, folder, scratch, one, cell_seconds, show_hidden):
+    """Grade one submission: send its Mark through the pipe, write its pages into scratch."""
+    _alone_with(pipe)
+    course = Course(folder)
     try:
         mark.submitted_at = one.submitted_at()
-        notebook = _graded(course, one, mark, job["cell_seconds"])
+        notebook = _graded(course, one, mark, cell_seconds)
         for remark in one.remarks:
             mark.say(remark)
         mark.by_hand = bool(mark.remark)
-        result = {
-            "points": mark.points,
-            "remark": mark.remark,
-            "by_hand": mark.by_hand,
-            "messages": mark.messages,
-        }
-        feedback.write(course, scratch, mark, notebook, job["show_hidden"])
+        feedback.write(course, scratch, mark, notebook, show_hidden)
+    except Refused as error:
+        _refuse(mark, str(error))
     except Exception as error:  # whatever a submission does, it has a row with the reason
-        reason = str(error) if isinstance(error, Refused) else f"{type(error).__name__}: {error}"
-        result = {
-            "points": dict.fromkeys(highest, 0.0),
-            "remark": f"not graded, {LOOK}: {reason}",
-            "by_hand": True,
-            "messages": {},
-        }
-    result["submitted_at"] = mark.submitted_at and mark.submitted_at.isoformat()
-    part = scratch / "result.part"
-    part.write_text(json.dumps(result))
-    part.replace(scratch / "result.json")
+        _refuse(mark, f"{type(error).__name__}: {error}")
+    pipe.send(mark)
 
 
-def _end_with_parent():
-    sys.stdin.read()
-    os.killpg(0, signal.SIGKILL)
+def _alone_with(pipe):
+    """A group of its own without output, which ends when the other end of the pipe does."""
+    if hasattr(os, "setsid"):
+        os.setsid()
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1, 2):
+        os.dup2(nowhere, number)
+    threading.Thread(target=_end_with, args=(pipe,), daemon=True).start()
+
+
+def _end_with(pipe):
+    with contextlib.suppress(EOFError, OSError):
+        pipe.recv()
+    with contextlib.suppress(OSError, AttributeError):
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
 
 
 def _graded(course, one, mark, cell_seconds):

@@ -15,7 +15,6 @@ import functools
 import gc
 import importlib
 import json
-import pkgutil
 import signal
 import sys
 import traceback
@@ -44,10 +43,6 @@ TELLING = {
     "array_function torch_function torch_dispatch instancecheck subclasscheck getattribute "
     "class".split()
 }
-# Modules that no notebook imports.
-LECTURERS = set(
-    "checking classroom cli course execution feedback grading marks sandbox submissions".split()
-)
 MISSING = object()
 SMALL = range(-5, 257)  # integers that Python keeps once
 
@@ -327,14 +322,13 @@ def _is_notebooks(value):
 
 
 def main():
-    """Start the kernel: limits, the library imported before anything else can change it."""
+    """Start the kernel: limits, and what checks use imported before anything can change it."""
     _limit()
-    import dvae_lib
-
-    for module in pkgutil.walk_packages(dvae_lib.__path__, "dvae_lib."):
-        if module.name.split(".")[1] not in LECTURERS and "make_" not in module.name:
-            with contextlib.suppress(ImportError):  # of an extra that is not installed
-                importlib.import_module(module.name)
+    at = sys.argv.index("--before")
+    for name in sys.argv[at + 1].split(","):
+        with contextlib.suppress(ImportError):  # an attribute of a module, or an extra
+            importlib.import_module(name)
+    del sys.argv[at : at + 2]
     IPKernelApp.launch_instance(kernel_class=GradedKernel)
 
 

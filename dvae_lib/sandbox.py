@@ -16,7 +16,7 @@ import sysconfig
 from pathlib import Path
 
 from jupyter_client.manager import AsyncKernelManager
-from traitlets import Dict, Unicode
+from traitlets import Dict, List, Unicode
 
 WORK = "/handed-in"  # the working folder and home inside
 ROOM = 2**29  # bytes that files in it may take
@@ -30,17 +30,19 @@ def walled():
     """True where bwrap is installed and works for this user."""
     if shutil.which("bwrap") is None:
         return False
-    return subprocess.run([*_walls(), "true"], capture_output=True).returncode == 0
+    return subprocess.run([*_walls(), *_lowered(), "true"], capture_output=True).returncode == 0
 
 
 class Manager(AsyncKernelManager):
     """Starts the kernel of `dvae_lib.kernel`, within walls where there are some.
 
     wire: a folder for the sockets, with a short path. shown: {name in the working folder: path}.
+    before: modules to import before any cell runs.
     """
 
     wire = Unicode()
     shown = Dict()
+    before = List()
 
     def __init__(self, **options):
         super().__init__(kernel_name="python3", **options)
@@ -51,7 +53,7 @@ class Manager(AsyncKernelManager):
 
     def format_kernel_cmd(self, extra_arguments=None):
         command = [sys.executable, "-c", START, "-f", self.connection_file]
-        command += extra_arguments or []
+        command += ["--before", ",".join(self.before), *(extra_arguments or [])]
         if not walled():
             # The kernel ends by itself when the process of this number has ended.
             own = {"JPY_PARENT_PID": str(os.getpid()), "HOME": self.wire}
@@ -70,7 +72,7 @@ def _walls():
     command = ["bwrap", "--die-with-parent", "--new-session", "--unshare-pid", "--unshare-net"]
     command += ["--unshare-ipc", "--unshare-uts", "--cap-drop", "ALL"]
     if os.geteuid():
-        command += ["--unshare-user", "--disable-userns"]
+        command += ["--unshare-user"]
     else:  # see _lowered
         command += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     for path in SYSTEM:

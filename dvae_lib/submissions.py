@@ -213,6 +213,7 @@ def _clean(cell):
     kinds = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell}
     source = cell.get("source", "")
     source = source if isinstance(source, str) else "".join(map(str, source))
+    source = source.replace("\r\n", "\n")
     metadata = cell.get("metadata") if isinstance(cell.get("metadata"), dict) else {}
     tags, about = metadata.get("tags"), metadata.get("nbgrader")
     kept = {}
@@ -239,9 +240,10 @@ def restore(cells, source, released, contracts):
     marked = {grade_id(cell): cell for cell in source if grade_id(cell)}
     stubs = {grade_id(cell): cell for cell in released if grade_id(cell) in contracts}
     handed_out = {cell.source.strip() for cell in released if grade_id(cell)}
+    own = [cell for cell in cells if cell.source.strip() not in handed_out or _is_stub(cell, stubs)]
     answers, remarks = {}, []
     for name, stub in stubs.items():
-        answers[name], remark = _answer(cells, name, stub, contracts[name]["defines"], marked)
+        answers[name], remark = _answer(own, name, stub, contracts[name]["defines"])
         remarks += [remark] if remark else []
     names = {id(cell): name for name, cell in answers.items() if cell is not None}
     parts = {"": []}  # a student's own cells below each marked one
@@ -269,27 +271,28 @@ def restore(cells, source, released, contracts):
     return restored, remarks
 
 
-def _answer(cells, name, stub, defines, marked):
-    """(the answer to an exercise or None, what is to be said of it)."""
+def _answer(cells, name, stub, defines):
+    """(the answer to an exercise or None, what is to be said of it). cells: none that is locked."""
     named = [cell for cell in cells if grade_id(cell) == name]
     changed = [cell for cell in named if cell.source.strip() not in ("", stub.source.strip())]
+    alike = [c for c in cells if c.source.strip() != stub.source.strip() and _defines(c, defines)]
+    if alike and not any(_defines(cell, defines) for cell in changed):
+        lost = grade_id(alike[-1])
+        how = f"has the name {lost!r}" if lost else "has lost its name"
+        return alike[-1], f"{name}: its cell {how}; it is known by what it defines"
     if len(named) > 1:
         remark = f"{name}: its cell is there {len(named)} times; the last changed one counts"
         return (changed or named)[-1], remark
-    if named:
-        return named[0], ""
-    others = [c for c in cells if c.cell_type == "code" and grade_id(c) not in marked]
-    alike = [c for c in others if c.source.strip() != stub.source.strip() and _defines(c, defines)]
-    if not alike:
-        return None, f"{name}: its cell is missing"
-    lost = grade_id(alike[-1])
-    how = f"has the name {lost!r}" if lost else "has lost its name"
-    return alike[-1], f"{name}: its cell {how}; it is known by what it defines"
+    return (named[0], "") if named else (None, f"{name}: its cell is missing")
+
+
+def _is_stub(cell, stubs):
+    return grade_id(cell) in stubs and cell.source.strip() == stubs[grade_id(cell)].source.strip()
 
 
 def _defines(cell, names):
     try:
-        return bool(names) and set(names) <= set(exercises.defined(cell.source))
+        return cell.cell_type == "code" and set(names) <= set(exercises.defined(cell.source))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
 
