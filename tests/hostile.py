@@ -2,7 +2,7 @@
 
 What is fair follows from the answers alone: an exercise is worth its points if the student wrote a
 right answer to it. Every act is bounded and aimed at the class's own folders and processes, so that
-it can be tried on a grader without walls. @MARK@ and the like are filled in by `hand_in`.
+it can be tried on a grader without walls. @MARK@ and the like are filled in by the room.
 """
 
 from collections.abc import Callable
@@ -44,19 +44,14 @@ def hand_in(room, case, port=0):
     """Put a hand-in into the course of a room, as student case.name."""
     folder = room.place(case.name, case.notebook)
     notebook = room.released(case.notebook)
-    known = {
-        "MARK": room.mark, "COURSE": room.course, "LIBRARY": room.checkout / "dvae_lib",
-        "HOME": room.home, "PORT": port,
-    }  # fmt: skip
     for cell in notebook.cells:
         if (name := grade_id(cell)) in case.answers:
             cell.source = case.answers[name]
     if case.edit:
         case.edit(notebook)
     for cell in notebook.cells:
-        for word, value in known.items():
-            if isinstance(cell, dict) and isinstance(cell.get("source"), str):
-                cell.source = cell.source.replace(f"@{word}@", str(value))
+        if isinstance(cell, dict) and isinstance(cell.get("source"), str):
+            cell.source = room.filled(cell.source, PORT=port)
     path = folder / f"{case.notebook}.ipynb"
     path.write_text(nbformat.v4.writes(notebook))
     if case.files:
@@ -313,8 +308,18 @@ def runaway(name, code):
     return HandIn(name, ("square",), answers, exact=True, walled=name in ("fork_bomb",))
 
 
+def all_acts():
+    """All acts in one hand-in, those that kill at the end."""
+    first, last = [], []
+    for name, code in ACTS.items():
+        (last if "killed" in name else first).append(act(name, code).answers["double"])
+    return HandIn(
+        "acts_all", answers={"double": "".join(first + last)} | {"square": ""}, walled=True
+    )
+
+
 HOSTILE = [false(*item) for item in FALSE.items()]
 HOSTILE += [false(*item, notebook="tensors") for item in FALSE_TENSORS.items()]
-HOSTILE += [act(*item) for item in ACTS.items()]
+HOSTILE += [act(*item) for item in ACTS.items()] + [all_acts()]
 HOSTILE += [leaving(*item) for item in LEAVINGS.items()]
 HOSTILE += [runaway(*item) for item in RUNAWAYS.items()]

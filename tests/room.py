@@ -15,6 +15,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from unittest import mock
 
@@ -125,6 +126,14 @@ class Room:
         folder.mkdir(parents=True)
         return folder
 
+    def filled(self, text, **more):
+        """Text with @MARK@, @COURSE@, @LIBRARY@ and @HOME@ of this room, and what is given."""
+        known = {"MARK": self.mark, "COURSE": self.course, "HOME": self.home}
+        known |= {"LIBRARY": self.checkout / "dvae_lib"} | more
+        for word, value in known.items():
+            text = text.replace(f"@{word}@", str(value))
+        return text
+
     def grade(self, cell_seconds, seconds, path=None):
         """{student: Mark} after grading in a process of its own, within `seconds`.
 
@@ -185,6 +194,12 @@ class Room:
                 if int(path.name) != os.getpid() and (mine or self.mark in command):
                     found[int(path.name)] = command[:200]
         return found
+
+    def wait_for_processes(self, seconds):
+        """Give what is about to end the time to do so."""
+        end = time.monotonic() + seconds
+        while self.processes() and time.monotonic() < end:
+            time.sleep(0.1)
 
     def end_processes(self):
         for number in self.processes():

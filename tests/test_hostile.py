@@ -1,8 +1,17 @@
-"""A class of hostile and broken hand-ins is graded once: right marks, and nothing else moved."""
+"""A class of hostile and broken hand-ins is graded once: right marks, and nothing else moved.
 
+Of the catalogue (`hostile`, `unusual`) the suite grades a sample. All, or some by name:
+
+    python tests/test_hostile.py [NAME ...] [--without-walls]
+"""
+
+import argparse
 import html.parser
 import os
 import shutil
+import subprocess
+import sys
+import tempfile
 import time
 
 import hostile
@@ -10,7 +19,16 @@ import pytest
 from room import POINTS, SECRET, Room
 from unusual import UNUSUAL
 
-HAND_INS = [*hostile.HOSTILE, *UNUSUAL]
+HAND_INS = {case.name: case for case in (*hostile.HOSTILE, *UNUSUAL)}
+SAMPLE = """
+a_honest zz_honest asserts_dropped_from_the_tree kernel_forges_the_proof reply_mended_on_its_way
+watchman_silenced thread_patches_later builtins_patched reference_unpacked equal_to_everything
+frames_of_the_checker_rewritten shows_a_result_of_its_own torch_patched acts_all
+fifty_background_processes fork_bomb memory_hog endless_loop_without_signals answers_deleted
+checks_skipped_by_tag answer_copied_the_wrong_one_last script_in_outputs library_of_its_own
+notebook_is_a_link_to_the_source notebook_is_a_pipe quirk_folder_changed
+""".split()  # a hand-in of each kind
+CLASS = 60  # hand-ins that are graded together
 CELL_SECONDS = 8
 SECONDS = 1800  # of the whole class, on a busy machine
 LARGEST = 20e6  # bytes that grading may keep of one hand-in
@@ -25,15 +43,20 @@ def grade(folder, cases, path=None):
                 hostile.hand_in(room, case, port)
             before = room.fingerprints()
             marks = room.grade(CELL_SECONDS, SECONDS, path)
-        time.sleep(1)  # what ends with its kernel is gone by now
+        room.wait_for_processes(15)
         wrong = {case.name: list(flaws(room, case, marks)) for case in cases}
         wrong["class"] = list(harm(room, before))
         return {name: reasons for name, reasons in wrong.items() if reasons}
     finally:
-        room.end_processes()
-        for trace in room.traces():
-            if not trace.startswith(str(room.folder)):
-                os.unlink(trace)
+        clean(room)
+
+
+def clean(room):
+    """Remove what a class left outside its room."""
+    room.end_processes()
+    for trace in room.traces():
+        if not trace.startswith(str(room.folder)):
+            os.unlink(trace)
 
 
 def flaws(room, case, marks):
@@ -100,4 +123,52 @@ class Scripts(html.parser.HTMLParser):
 @pytest.mark.notebook
 @pytest.mark.skipif(shutil.which("bwrap") is None, reason="walls need bubblewrap (bwrap)")
 def test_each_hand_in_gets_its_own_fair_mark(tmp_path):
-    assert grade(tmp_path, HAND_INS) == {}
+    assert grade(tmp_path, [HAND_INS[name] for name in SAMPLE]) == {}
+
+
+def test_without_walls_they_do_harm(tmp_path):
+    """The acts of `hostile`: so that a class without harm says something about the walls."""
+    room = Room(tmp_path)
+    hostile.hand_in(room, HAND_INS["a_honest"])
+    environment = os.environ | {"LECTURERS_TOKEN": SECRET, "HOME": str(room.home)}
+    environment |= {"TMPDIR": str(room.scratch), "PYTHONPATH": str(room.checkout)}
+    work = room.scratch / "tmp_of_a_grading"
+    work.mkdir()
+    (work / "demo.ipynb").touch()
+    with room.network() as port:
+        try:
+            for name, code in hostile.ACTS.items():
+                before = room.fingerprints()
+                known = set(harm(room, before))
+                code = room.filled(code, PORT=port)
+                command = [sys.executable, "-c", code]
+                done = subprocess.run(command, cwd=work, env=environment, capture_output=True)
+                time.sleep(0.1)
+                harmed = set(harm(room, before)) - known or SECRET.encode() in done.stdout
+                assert harmed or "killed" in name, (name, done.stderr)
+        finally:
+            clean(room)
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Grade the catalogue of hostile hand-ins.")
+    parser.add_argument("names", nargs="*", default=list(HAND_INS))
+    parser.add_argument("--without-walls", action="store_true", help="as if bwrap were missing")
+    options = parser.parse_args()
+    cases, path = [HAND_INS[name] for name in options.names], None
+    if options.without_walls:
+        cases = [case for case in cases if not case.walled]
+        places = os.environ["PATH"].split(os.pathsep)
+        path = os.pathsep.join(p for p in places if not os.path.exists(os.path.join(p, "bwrap")))
+    started, wrong = time.perf_counter(), {}
+    for first in range(0, len(cases), CLASS):
+        with tempfile.TemporaryDirectory() as folder:
+            wrong |= grade(folder, cases[first : first + CLASS], path)
+    for name, reasons in wrong.items():
+        print(f"{name}: {'; '.join(reasons)}")
+    print(f"{len(cases)} graded, {len(wrong)} wrong, {time.perf_counter() - started:.0f} s")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
