@@ -71,6 +71,8 @@ def release(notebooks, folder):
 def _assignment(name):
     """(source notebook, {exercise: contract}): with calls of `exercises` around every check."""
     notebook = nbformat.read(sources.notebook_path(name), as_version=4)
+    codes = [_without_magics(cell) for cell in notebook.cells if cell.cell_type == "code"]
+    modules = sorted(exercises.modules("\n".join(codes)))
     cells, contracts, before = [], {}, []
     for cell in notebook.cells:
         about = cell.metadata.get("nbgrader", {})
@@ -78,7 +80,8 @@ def _assignment(name):
             answer = cell
         if about.get("grade"):
             exercise = answer.metadata.nbgrader.grade_id
-            contracts[exercise] = exercises.contract(answer.source, _tools(cell.source, before))
+            tools = _tools(cell.source, before)
+            contracts[exercise] = exercises.contract(answer.source, tools, modules)
             call = f'("{name}", "{exercise}", globals())'
             cell.source = (
                 f"from dvae_lib import exercises\n\nexercises.own_work{call}\n"
@@ -95,10 +98,13 @@ def _assignment(name):
     return notebook, contracts
 
 
+def _without_magics(cell):
+    return re.sub(r"(?m)^[%!].*$", "", cell.source)
+
+
 def _tools(check, cells):
     """The imports and definitions in cells that a check uses, as source: it brings its own."""
-    texts = [re.sub(r"(?m)^[%!].*$", "", cell.source) for cell in cells]  # without magics
-    nodes = [node for text in texts for node in ast.parse(text).body]
+    nodes = [node for cell in cells for node in ast.parse(_without_magics(cell)).body]
     used, kept = exercises.names(ast.parse(check)), []
     for node in reversed(nodes):
         if exercises.brought(node) & used:

@@ -19,13 +19,15 @@ from pathlib import Path
 _passed = set()
 
 
-def contract(answer, tools=""):
+def contract(answer, tools="", before=()):
     """What a check needs to know of an exercise, and its reference's answer.
 
     answer: the source of the reference. tools: source that makes what the check itself uses.
+    before: modules to import before a notebook can change them.
     """
     uses = sorted(names(ast.parse(answer)))
-    return {"defines": defined(answer), "uses": uses, "tools": tools, "answer": answer}
+    about = {"defines": defined(answer), "uses": uses, "tools": tools, "before": [*before]}
+    return about | {"answer": answer}
 
 
 def pack(contracts):

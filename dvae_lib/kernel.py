@@ -265,11 +265,20 @@ class _State:
     def _liars(self):
         for kind in _all_classes():
             if id(kind) not in self.classes and _is_unknown(kind):
-                own = TELLING & set(vars(kind))
-                if dataclasses.is_dataclass(kind) and not _is_notebooks(vars(kind).get("__eq__")):
-                    own.discard("__eq__")
+                own = {name for name in TELLING & set(vars(kind)) if self._tells(kind, name)}
                 if own:
                     yield f"the class {kind.__name__} defines {', '.join(sorted(own))}"
+
+    def _tells(self, kind, name):
+        """True where a notebook decides how the values of a class compare."""
+        value = vars(kind)[name]
+        if _is_notebooks(value):
+            return True
+        if name == "__eq__" and dataclasses.is_dataclass(kind):
+            return False
+        return kind.__module__ == "__main__" or (
+            kind.__module__ in self.modules and not isinstance(value, types.FunctionType)
+        )
 
 
 def _callables(owner):
