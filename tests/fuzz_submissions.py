@@ -481,7 +481,8 @@ def graded(folder, seeds, real):
     mutants = [group.make(REAL if k < real else "demo", seed) for k, seed in enumerate(seeds)]
     marks = group.room.grade(20, 3600)
     for mutant in mutants:
-        mark = marks.get(mutant.student)
+        rows = [marks.get((mutant.student, name)) for name in (mutant.notebook, "")]
+        mark = rows[0] or rows[1]
         pages = group.room.course.glob(f"autograded/{glob.escape(mutant.student)}/*/*.ipynb")
         yield mutant, mark, group.flaws(mutant, mark, list(pages))
 

@@ -135,7 +135,7 @@ class Room:
         return text
 
     def grade(self, cell_seconds, seconds, path=None):
-        """{student: Mark} after grading in a process of its own, within `seconds`.
+        """{(student, notebook): Mark} after grading in a process of its own, within `seconds`.
 
         path: the grader's PATH, for grading without a program that lies there otherwise.
         """
@@ -164,7 +164,7 @@ class Room:
         if status != 0:
             self.end_processes()
             raise AssertionError(f"grading ended with {status}:\n{log[-3000:]}")
-        return {row[0]: classroom.Mark(*row) for row in json.loads(out.read_text())}
+        return {tuple(row[:2]): classroom.Mark(*row) for row in json.loads(out.read_text())}
 
     # Watching
 

@@ -61,17 +61,19 @@ def clean(room):
 
 def flaws(room, case, marks):
     """What is wrong with the mark of a hand-in, and with the pages about it."""
-    if case.name not in marks:
+    # A hand-in that is a link as a whole is of no notebook.
+    mark = marks.get((case.name, case.notebook)) or marks.get((case.name, ""))
+    if mark is None:
         yield "no row"
         return
-    mark, pages = marks[case.name], room.pages(case.name)
+    pages = room.pages(case.name)
     for exercise, highest in POINTS.items():
         points, fair = mark.points.get(exercise, 0), highest * (exercise in case.fair)
         if points > fair or (case.exact and points != fair):
             yield f"{exercise}: {points} points, fair are {fair} ({mark.remark or 'no remark'})"
         if points < highest and not (mark.remark or "Error" in pages):
             yield f"{exercise}: no reason for {points} points"
-    if mark.highest != POINTS:
+    if mark.notebook and mark.highest != POINTS:
         yield f"out of {mark.highest}"
     if SECRET in pages + mark.remark:
         yield "a secret of the lecturer is shown"
