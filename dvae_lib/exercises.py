@@ -16,6 +16,7 @@ import types
 import zlib
 from pathlib import Path
 
+home = Path()  # where the .reference lies
 _passed = set()
 
 
@@ -39,8 +40,9 @@ def unpack(path):
     """{exercise: contract} of a .reference file. Raises FileNotFoundError if it is not here."""
     path = Path(path)
     if not path.exists():
+        where = path.parent.absolute()
         raise FileNotFoundError(
-            f"{path} is not in {Path.cwd()}; keep it beside the notebook, as it was handed out"
+            f"{path.name} is not in {where}; keep it beside the notebook, as it was handed out"
         )
     return json.loads(zlib.decompress(base64.b85decode(path.read_text())))
 
@@ -75,7 +77,7 @@ def own_work(notebook, exercise, namespace):
     What the reference's own answer uses is allowed. namespace: the notebook's globals().
     """
     _passed.discard(exercise)  # of an earlier run of the check
-    wanted = unpack(f"{notebook}.reference")[exercise]
+    wanted = unpack(home / f"{notebook}.reference")[exercise]
     for name in wanted["defines"]:
         assert name in namespace, f"there is no {name}: run the cell with your answer first"
         answer = namespace[name]
@@ -94,7 +96,7 @@ def go_on(notebook, exercise, namespace):
     if exercise in _passed:
         print(f"{exercise}: passed; the notebook goes on with your answer")
         return
-    source = unpack(f"{notebook}.reference")[exercise]["answer"]
+    source = unpack(home / f"{notebook}.reference")[exercise]["answer"]
     exec(compile(source, f"<reference {exercise}>", "exec"), namespace)
     names = ", ".join(defined(source))
     print(f"{exercise}: not passed; the notebook goes on with the reference's {names}")
