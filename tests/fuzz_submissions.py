@@ -531,11 +531,11 @@ def _execute(cells):
 
 
 def _dropped(mutant, cells):
-    """An exercise of whose right answer lines were handed in and left out, or ""."""
+    """An exercise of which a right definition was handed in and left out, or ""."""
     kept = {line for cell in cells for line in _text(cell).split("\n")}
     handed_in = {line for cell in mutant.cells for line in _text(cell).split("\n")}
-    for exercise, answer in ANSWERS.items():
-        if set(answer["right"].split("\n")) & handed_in - kept - {""}:
+    for exercise, kind in mutant.kinds.items():
+        if kind == "right" and {line for line in handed_in - kept if f"def {exercise}(" in line}:
             return exercise
     return ""
 

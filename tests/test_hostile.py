@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 
+import fuzz_submissions
 import hostile
 import pytest
 from room import POINTS, SECRET, Room
@@ -150,6 +151,13 @@ def test_without_walls_they_do_harm(tmp_path):
                 assert harmed or "killed" in name, (name, done.stderr)
         finally:
             clean(room)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_mutants_are_restored_to_what_they_deserve(tmp_path):
+    """The first of many: `fuzz_submissions` restores thousands and grades hundreds."""
+    found = [(m.steps, wrong) for m, _, wrong in fuzz_submissions.restored(tmp_path, range(150))]
+    assert [about for about in found if about[1]] == []
 
 
 def main():
