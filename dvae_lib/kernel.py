@@ -53,6 +53,7 @@ TELLTALE = set(
     "gc.get_objects gc.get_referrers gc.get_referents sys._getframe sys._current_frames "
     "sys.settrace sys.setprofile".split()
 )
+WRAPPED = {"manual_seed", "step"}  # by torch itself, when it is first used
 FRAMES = {"tb_frame", "gi_frame", "cr_frame", "ag_frame"}
 SMALL = range(-5, 257)  # integers that Python keeps once
 
@@ -316,7 +317,8 @@ class _State:
         for owner, members in self.owners:
             now = vars(owner)
             for name, value in members.items():
-                if now.get(name, MISSING) is not value:
+                changed = now.get(name, MISSING)
+                if changed is not value and (name not in WRAPPED or _is_notebooks(changed)):
                     yield f"{owner.__name__}.{name} was changed"
             if len(now) > len(members):
                 for name, value in list(now.items()):
