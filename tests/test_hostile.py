@@ -153,7 +153,7 @@ def test_without_walls_they_do_harm(tmp_path):
             clean(room)
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.filterwarnings("ignore")
 def test_mutants_are_restored_to_what_they_deserve(tmp_path):
     """The first of many: `fuzz_submissions` restores thousands and grades hundreds."""
     found = [(m.steps, wrong) for m, _, wrong in fuzz_submissions.restored(tmp_path, range(150))]
