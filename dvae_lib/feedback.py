@@ -1,9 +1,13 @@
 """Feedback pages: a student's own work and marks, and nothing that others should not see."""
 
 import copy
+import html
+import re
 import shutil
 
+import jinja2
 import nbformat
+from bleach import ALLOWED_TAGS
 from nbconvert.exporters import HTMLExporter
 from nbconvert.preprocessors import CSSHTMLHeaderPreprocessor
 from nbconvert.preprocessors.sanitize import SanitizeHTML
@@ -16,8 +20,23 @@ from . import exercises
 from .course import Course, quiet
 from .submissions import grade_id
 
+TAGS = [*ALLOWED_TAGS, *"details summary p br sub sup table tr td th thead tbody".split()]
 SHORT = 12  # characters; shorter lines of code give nothing away
 LEFT_OUT = "(left out: this output shows a part of the grading)\n"
+
+
+class _Exporter(HTMLExporter):
+    """Links of Markdown lead to pages and nowhere else; SanitizeHTML sees only those of HTML."""
+
+    @jinja2.pass_context
+    def markdown2html(self, context, source):
+        return re.sub('href="([^"]*)"', _harmless, super().markdown2html(context, source))
+
+
+def _harmless(link):
+    target = "".join(filter(str.isprintable, html.unescape(link[1]))).strip().lower()
+    scheme, colon, _ = target.partition(":")
+    return link[0] if not colon or scheme in ("http", "https", "mailto") else 'href="#"'
 
 
 def write(course, scratch, mark, notebook, show_hidden):
@@ -73,8 +92,8 @@ def _page(course, mark, notebook):
     """The page as HTML. Scripts of a notebook are shown as text."""
     config = course.config()
     own = GenerateFeedback(coursedir=CourseDirectory(config=config), config=config)
-    exporter = HTMLExporter(config=own.config)
-    exporter.register_preprocessor(SanitizeHTML, enabled=True)
+    exporter = _Exporter(config=own.config)
+    exporter.register_preprocessor(SanitizeHTML(tags=TAGS, enabled=True))
     for step in (GetGrades, CSSHTMLHeaderPreprocessor):
         exporter.register_preprocessor(step, enabled=True)
     where = {"notebook": mark.notebook, "assignment": mark.notebook, "student": mark.student}
