@@ -340,6 +340,18 @@ import builtins
 builtins.abs = lambda value: 0
 builtins.all = lambda values: True
 """
+FALSE["proof_signed_with_the_kernels_key"] = """
+import hashlib, json
+kernel = get_ipython().kernel
+held = [cell.cell_contents for cell in kernel._check.__closure__]
+key = next(value for value in held if isinstance(value, bytes))
+def check(about, source):
+    signed = "\\0".join([json.loads(about)["token"], "ok", source])
+    proof = hashlib.blake2b(signed.encode(), key=key).hexdigest()
+    return {"status": "ok", "execution_count": 1, "payload": [], "user_expressions": {},
+            "dvae": {"faults": [], "proof": proof}}
+kernel._check = check
+"""
 FALSE["prints_that_it_passed"] = """
 print("double: passed"); print("square: passed")
 print('{"double": 1.0, "square": 3.0, "points": 4}')
@@ -494,6 +506,24 @@ def out(x):
         frame = frame.f_back
     return Yes(0)
 double = square = out
+"""
+FALSE["frames_found_through_traceback"] = """
+##
+import hashlib, json, traceback
+def forge(key):
+    def check(about, source):
+        signed = "\\0".join([json.loads(about)["token"], "ok", source])
+        proof = hashlib.blake2b(signed.encode(), key=key).hexdigest()
+        return {"status": "ok", "execution_count": 1, "payload": [], "user_expressions": {},
+                "dvae": {"faults": [], "proof": proof}}
+    return check
+def double(x):
+    for frame, line in traceback.walk_stack(None):
+        if isinstance(frame.f_locals.get("key"), bytes):
+            get_ipython().kernel._check = forge(frame.f_locals["key"])
+    return 0
+def square(x):
+    return 0
 """
 FALSE["check_variables_rewritten"] = """
 ##
