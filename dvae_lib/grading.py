@@ -113,14 +113,14 @@ class _Processes:
 
     def _run(self, course, one, highest, *options):
         mark = Mark(one.student, one.notebook, dict.fromkeys(highest, 0.0), highest)
-        # A name of its own, not one that the hand-in could know.
-        with tempfile.TemporaryDirectory(prefix="dvae-") as scratch:
+        with tempfile.TemporaryDirectory(prefix="dvae-", dir=checking.short_folder()) as scratch:
             scratch = Path(scratch)
             if one.refused:
                 _refuse(mark, one.refused)
             else:
                 mark = self._graded(mark, course.folder, scratch, one, *options)
-            _bring(course, mark, scratch)
+            if not self.ended:  # else earlier pages stay
+                _bring(course, mark, scratch)
         return mark
 
     def _graded(self, mark, folder, scratch, one, cell_seconds, show_hidden):
@@ -176,6 +176,7 @@ def _bring(course, mark, scratch):
 def work(pipe, mark, folder, scratch, one, cell_seconds, show_hidden):
     """Grade one submission: send its Mark through the pipe, write its pages into scratch."""
     _alone_with(pipe)
+    tempfile.tempdir = str(scratch)  # goes even if this process is killed
     course = Course(folder)
     try:
         mark.submitted_at = one.submitted_at()
