@@ -94,6 +94,10 @@ def _parser():
     grade.add_argument("folder", metavar="DIR")
     grade.add_argument("--workers", type=int, default=1, help="submissions at a time")
     grade.add_argument("--cell-seconds", type=int, default=60, help="time limit of a cell")
+    grade.add_argument(
+        "--show-hidden", action="store_true", help="feedback pages show hidden tests, too"
+    )
+    grade.add_argument("--lms", choices=("moodle", "canvas"), help="write a table to import there")
     grade.set_defaults(act=_grade)
     return parser
 
@@ -158,13 +162,17 @@ def _grade(options):
     from . import classroom
 
     started = time.perf_counter()
-    marks = classroom.grade(options.folder, options.workers, options.cell_seconds)
+    marks = classroom.grade(
+        options.folder, options.workers, options.cell_seconds, options.show_hidden
+    )
     for mark in marks:
-        points, highest = sum(mark.points.values()), sum(mark.highest.values())
-        print(f"{mark.student:20} {mark.notebook:28} {points:g} of {highest:g}  {mark.remark}")
+        highest = sum(mark.highest.values())
+        print(f"{mark.student:20} {mark.notebook:28} {mark.total:g} of {highest:g}  {mark.remark}")
     seconds = time.perf_counter() - started
     print(f"{len(marks)} submissions in {seconds:.0f} s; see {Path(options.folder, 'grades.csv')}")
-    return 0
+    if options.lms:
+        print(classroom.LMS[options.lms](Path(options.folder), marks))
+    return 0 if all(mark.graded for mark in marks) else 1
 
 
 def _names(given):

@@ -4,7 +4,8 @@ Before a check, `own_work` sees to it that the answer does not call the library'
 `passed` notes that it went well; in the cell below, `go_on` puts the reference's answer in the
 place of one that did not pass, so that no later part rests on an unsolved exercise.
 
-The reference's answers lie beside the notebook, packed so that nobody reads them by accident.
+The reference's answers lie beside the notebook, packed so that nobody reads them by accident. In
+grading an answer is put there only after the check of its exercise has run.
 """
 
 import ast
@@ -15,22 +16,35 @@ import types
 import zlib
 from pathlib import Path
 
+home = Path()  # where the .reference lies
 _passed = set()
 
 
-def pack(answers):
-    """{exercise: source} as one line of text."""
-    return base64.b85encode(zlib.compress(json.dumps(answers).encode())).decode()
+def contract(answer, tools="", before=()):
+    """What a check needs to know of an exercise, and its reference's answer.
+
+    answer: the source of the reference. tools: source that makes what the check itself uses.
+    before: modules to import before a notebook can change them.
+    """
+    uses = sorted(names(ast.parse(answer)))
+    about = {"defines": defined(answer), "uses": uses, "tools": tools, "before": [*before]}
+    return about | {"answer": answer}
 
 
-def reference(notebook, exercise):
-    """The source of the reference's answer. Raises FileNotFoundError if its file is not here."""
-    path = Path(f"{notebook}.reference")
+def pack(contracts):
+    """{exercise: contract} as one line of text."""
+    return base64.b85encode(zlib.compress(json.dumps(contracts).encode())).decode()
+
+
+def unpack(path):
+    """{exercise: contract} of a .reference file. Raises FileNotFoundError if it is not here."""
+    path = Path(path)
     if not path.exists():
+        where = path.parent.absolute()
         raise FileNotFoundError(
-            f"{path} is not in {Path.cwd()}; keep it beside the notebook, as it was handed out"
+            f"{path.name} is not in {where}; keep it beside the notebook, as it was handed out"
         )
-    return json.loads(zlib.decompress(base64.b85decode(path.read_text())))[exercise]
+    return json.loads(zlib.decompress(base64.b85decode(path.read_text())))
 
 
 def defined(source):
@@ -39,19 +53,36 @@ def defined(source):
     return [node.name for node in ast.parse(source).body if isinstance(node, kinds)]
 
 
+def brought(node):
+    """Names that a statement imports or defines as function or class."""
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+    return {node.name} if isinstance(node, ast.FunctionDef | ast.ClassDef) else set()
+
+
+def modules(source):
+    """Names that may be modules, of all that a piece of code imports."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
 def own_work(notebook, exercise, namespace):
     """Assert that the answers are there and do not use parts of the library that hold answers.
 
     What the reference's own answer uses is allowed. namespace: the notebook's globals().
     """
     _passed.discard(exercise)  # of an earlier run of the check
-    source = reference(notebook, exercise)
-    allowed = _names(ast.parse(source))
-    for name in defined(source):
+    wanted = unpack(home / f"{notebook}.reference")[exercise]
+    for name in wanted["defines"]:
         assert name in namespace, f"there is no {name}: run the cell with your answer first"
         answer = namespace[name]
         assert answer is not None, f"{name} is None: define a function with this name"
-        borrowed = _from_library(answer, namespace, allowed, set())
+        borrowed = _from_library(answer, namespace, set(wanted["uses"]), set())
         assert not borrowed, f"{name} uses {borrowed} of the library: write it yourself"
 
 
@@ -65,7 +96,7 @@ def go_on(notebook, exercise, namespace):
     if exercise in _passed:
         print(f"{exercise}: passed; the notebook goes on with your answer")
         return
-    source = reference(notebook, exercise)
+    source = unpack(home / f"{notebook}.reference")[exercise]["answer"]
     exec(compile(source, f"<reference {exercise}>", "exec"), namespace)
     names = ", ".join(defined(source))
     print(f"{exercise}: not passed; the notebook goes on with the reference's {names}")
@@ -76,7 +107,7 @@ def _from_library(answer, namespace, allowed, seen):
     if _is_library(answer):
         return getattr(answer, "__qualname__", None) or answer.__name__
     seen.add(id(answer))
-    for name in _names(_tree(answer)) - allowed:
+    for name in names(_tree(answer)) - allowed:
         used = namespace.get(name)
         if name == "dvae_lib" or _is_library(used):
             return name
@@ -117,7 +148,7 @@ def _tree(answer):
     return ast.Module([*own, *imports], [])
 
 
-def _names(tree):
+def names(tree):
     """Names used and modules imported in a piece of code."""
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     for node in ast.walk(tree):
