@@ -1,4 +1,4 @@
-"""The command `dvae`: run, sweep and store notebooks; hand out and grade their exercises."""
+"""The command `dvae`: run, sweep and store notebooks; solve, hand out and grade exercises."""
 
 import argparse
 import ast
@@ -82,7 +82,14 @@ def _parser():
     store.set_defaults(act=_store)
 
     lab = commands.add_parser("lab", help="open the notebooks in JupyterLab")
+    lab.add_argument("folder", nargs="?", metavar="DIR", help="of `dvae practice`, for example")
     lab.set_defaults(act=_lab)
+
+    practice = commands.add_parser("practice", help="copy notebooks with empty answers, to solve")
+    practice.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="default: all of them")
+    practice.add_argument("--to", default="practice", metavar="DIR", help="default: practice")
+    practice.add_argument("--progress", action="store_true", help="only show what is solved there")
+    practice.set_defaults(act=_practice)
 
     release = commands.add_parser("release", help="build an nbgrader course from notebooks")
     release.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="default: all of them")
@@ -142,9 +149,26 @@ def _store(options):
 
 
 def _lab(options):
-    folder = sources.notebooks_folder()
-    first = min(path.name for path in folder.glob("*.ipynb"))
-    return subprocess.call([sys.executable, "-m", "jupyterlab", first], cwd=folder)
+    folder = Path(options.folder or sources.notebooks_folder())
+    names = sorted(path.name for path in folder.glob("*.ipynb"))
+    if not names:
+        raise FileNotFoundError(f"there are no notebooks in {folder}")
+    return subprocess.call([sys.executable, "-m", "jupyterlab", names[0]], cwd=folder)
+
+
+def _practice(options):
+    from . import practice
+
+    folder = Path(options.to).expanduser()
+    if not options.progress:
+        written, kept = practice.make(_names(options.notebooks), folder)
+        for path in written:
+            print(f"{path}: written")
+        for path in kept:
+            print(f"{path}: is there and stays as it is; to begin anew, rename it")
+        print(f"open them with: dvae lab {folder}\n")
+    _show(practice.progress(folder).rows)
+    return 0
 
 
 def _release(options):
@@ -211,15 +235,20 @@ def _report(outcomes):
     for outcome in outcomes:
         state = "RAISED" if outcome.error else _claims(outcome)
         rows.append((outcome.job.label, outcome.job.tier, f"{outcome.seconds:.1f}", state))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
+    _show(rows)
     for outcome in outcomes:
         if outcome.error:
             print(f"\n{outcome.job.label} raised: {outcome.error}\n  see {outcome.job.folder}")
         for row in outcome.refuted:
             print(f"\n{outcome.job.label}: claim failed: {row.in_words}")
     return 0 if all(outcome.good for outcome in outcomes) else 1
+
+
+def _show(rows):
+    """Print rows of words as a table."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(map(str.ljust, row, widths)).rstrip())
 
 
 def _claims(outcome):
