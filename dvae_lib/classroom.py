@@ -79,6 +79,7 @@ def _assignment(name):
         about = cell.metadata.get("nbgrader", {})
         if about.get("solution"):
             answer = cell
+            cell.metadata.pop("jupyter", None)  # folded where it is a solution, open to be written
         if about.get("grade"):
             exercise = answer.metadata.nbgrader.grade_id
             tools = _tools(cell.source, before)

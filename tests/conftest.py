@@ -4,6 +4,8 @@ import functools
 import os
 import re
 import shutil
+import subprocess
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -19,6 +21,24 @@ os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
 
 NOTEBOOKS = [path.stem for path in sorted(sources.notebooks_folder().glob("*.ipynb"))]
+
+
+_committed = tempfile.TemporaryDirectory(prefix="committed-")  # removed when Python ends
+
+
+def committed(name):
+    """The path of a notebook as it is committed; as it lies there where it is in no commit.
+
+    Whoever reads a notebook in JupyterLab saves it with parameters and outputs of their own.
+    """
+    command = ["git", "show", f"HEAD:notebooks/{name}.ipynb"]
+    try:
+        stored = subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return sources.notebook_path(name)
+    path = Path(_committed.name, f"{name}.ipynb")
+    path.write_bytes(stored)
+    return path
 
 
 def executed(name):

@@ -9,11 +9,11 @@ import sys
 
 import nbformat
 import pytest
-from conftest import NOTEBOOKS, executed
+from conftest import NOTEBOOKS, committed, executed
 
 from dvae_lib import execution, sources
 
-PATHS = [sources.notebook_path(name) for name in NOTEBOOKS]
+PATHS = [committed(name) for name in NOTEBOOKS]
 every_notebook = pytest.mark.parametrize("path", PATHS, ids=NOTEBOOKS)
 every_smoke_run = pytest.mark.parametrize("name", [executed(name) for name in NOTEBOOKS])
 WIDGET = "application/vnd.jupyter.widget-view+json"

@@ -227,3 +227,11 @@ def test_a_copy_runs_to_its_end_in_its_own_folder(tmp_path, monkeypatch):
     assert "0 of 1" in shown["progr"][0]["data"]["text/html"]
     record = json.loads((tmp_path / "runs/00_start_here/smoke-seed0/results.json").read_text())
     assert record["rows"]
+
+
+def test_answers_that_are_handed_out_are_open():
+    """In the stored notebook they hold a solution, and are folded."""
+    classroom = pytest.importorskip("dvae_lib.classroom")
+    notebook, _ = classroom._assignment("00_start_here")
+    (answer,) = (c for c in notebook.cells if c.metadata.get("nbgrader", {}).get("solution"))
+    assert "jupyter" not in answer.metadata
