@@ -32,7 +32,7 @@ WELCOME = """**This copy is yours.** Change whatever you like, the cell of param
 - Write each answer where it says `YOUR CODE HERE`, run the cell, then the check below it.
 - Hints unfold above the answer, one at a time; the check and a solution unfold below it.
 - Until an exercise is solved, the notebook goes on with the reference's answer.
-- To begin anew, rename or delete this file and run `dvae practice` again."""
+- To begin anew, rename this file and run `dvae practice` again."""
 
 # Each cell imports what it calls, so that it runs in a fresh kernel.
 CALL = "from dvae_lib import practice\n\npractice."
@@ -57,17 +57,22 @@ def make(notebooks, folder):
     written, kept = [], []
     for name, (notebook, contracts) in {name: _copy(name) for name in notebooks}.items():
         path = folder / f"{name}.ipynb"
-        (kept if path.exists() else written).append(path)
-        _write(path, nbformat.writes(notebook))
-        _write(path.with_suffix(".reference"), exercises.pack(contracts))
+        reference = path.with_suffix(".reference")
+        if path.exists():
+            kept.append(path)
+            if reference.exists():
+                continue
+        else:
+            written.append(path)
+            _write(path, nbformat.writes(notebook))
+            _progress_file(folder, name).unlink(missing_ok=True)  # of a notebook that was renamed
+        _write(reference, exercises.pack(contracts))
     return written, kept
 
 
 def _write(path, text):
-    """Write a file unless it is there."""
-    if not path.exists():
-        with files.atomic(path) as temporary:
-            temporary.write_text(text, encoding="utf-8", newline="\n")
+    with files.atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _copy(name):
@@ -270,11 +275,15 @@ def _count(folder):
     return states.count(SOLVED), len(states)
 
 
+def _progress_file(folder, notebook):
+    return folder / "progress" / f"{notebook}.json"
+
+
 def _noted(folder, notebook):
-    path = folder / "progress" / f"{notebook}.json"
+    path = _progress_file(folder, notebook)
     return files.read_json(path) if path.exists() else {}
 
 
 def _note(notebook, exercise, state):
     noted = _noted(Path(), notebook) | {exercise: state}
-    files.write_json(Path("progress", f"{notebook}.json"), noted)
+    files.write_json(_progress_file(Path(), notebook), noted)

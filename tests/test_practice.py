@@ -13,7 +13,7 @@ from conftest import NOTEBOOKS
 from exercises import answers_of, prepared
 from nbclient import NotebookClient
 
-from dvae_lib import cli, exercises, practice, sources
+from dvae_lib import cli, exercises, files, practice, sources
 
 TITLES = r"<summary>([^<]*)</summary>"
 
@@ -86,6 +86,23 @@ def test_what_is_there_stays_as_it_is(tmp_path, capsys, monkeypatch):
     assert "practice/00_start_here.ipynb: is there and stays as it is" in said
     assert "practice/03_measuring_disentanglement.ipynb: written" in said
     assert path.read_text() == "my own work"
+
+
+def test_a_notebook_that_was_renamed_is_begun_anew(tmp_path):
+    """With the checks of today; those of the earlier one are got back where they were lost."""
+    name = "00_start_here"
+    path, reference = (tmp_path / f"{name}.{ending}" for ending in ("ipynb", "reference"))
+    practice.make([name], tmp_path)
+    packed = reference.read_text()
+    reference.unlink()
+    assert practice.make([name], tmp_path) == ([], [path])
+    assert reference.read_text() == packed
+    reference.write_text(exercises.pack({"of an earlier workbook": {}}))
+    files.write_json(tmp_path / "progress" / f"{name}.json", {"pixel_distance": practice.SOLVED})
+    path.rename(tmp_path / "mine.ipynb")
+    assert practice.make([name], tmp_path) == ([path], [])
+    assert reference.read_text() == packed
+    assert practice.progress(tmp_path).rows[-1] == ("together", "0 of 1", "")
 
 
 def test_it_is_refused_where_it_would_mix_with_the_workbook(tmp_path, capsys):
