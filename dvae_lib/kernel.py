@@ -63,7 +63,9 @@ class GradedKernel(IPythonKernel):
 
     def start(self):
         super().start()
-        self._check = _watchman(self, _key())
+        watchman = _watchman(self, _key())
+        next(watchman)
+        self._check = watchman.send
 
     async def do_execute(
         self,
@@ -77,7 +79,7 @@ class GradedKernel(IPythonKernel):
         cell_id=None,
     ):
         if code.startswith(CHECK):
-            return self._check(*code.removeprefix(CHECK).split("\n", 1))
+            return self._check(code.removeprefix(CHECK).split("\n", 1))
         options = {"cell_meta": cell_meta, "cell_id": cell_id}
         return await super().do_execute(
             code, silent, store_history, user_expressions, allow_stdin, **options
@@ -85,42 +87,52 @@ class GradedKernel(IPythonKernel):
 
 
 def _watchman(kernel, key):
-    """The function that runs a check: (about, source) to the content of the reply, signed.
+    """A generator that runs checks: is sent (about, source), gives the content of a signed reply.
 
-    The signature binds the outcome to the source that the grader sent; its key and all that the
-    function rests on are held here, where a notebook does not come by accident or by name.
+    The signature binds the outcome to the source that the grader sent. Its key and all that a
+    check rests on lie in this frame; a cell that calls for frames or for all objects finds the key
+    spoiled, and what was called noted.
     """
     state, sign, run = _State(kernel), hashlib.blake2b, _checked
     exercises.home = home = Path.cwd()
     parts = [(vars(o), dict(vars(o))) for o in (sys.modules[__name__], _State, state)]
     functions = [f for _, part in parts for f in part.values() if isinstance(f, types.FunctionType)]
     codes = [(f, f.__code__) for f in functions]
-    seen = _audited()
+    seen, looking, through = [], False, {inspect.__file__, traceback.__file__}
+
+    def hook(event, arguments):
+        nonlocal looking, key
+        telltale = event in TELLTALE or event.startswith("ctypes.")
+        if looking or not (telltale or event == "object.__getattr__" and arguments[1] in FRAMES):
+            return
+        looking = True
+        frame = sys._getframe(1)
+        while frame is not None and frame.f_code.co_filename in through:
+            frame = frame.f_back
+        if frame is not None and _is_cell(frame.f_code.co_filename):
+            seen.append(event)
+            key = b"spoiled"
+        looking = False
 
     def faults():
         found = [f"the notebook called {event}" for event in seen]
-        for now, before in parts:
-            if now.keys() != before.keys():
-                found.append("what watches the kernel was changed")
-            for name in before:
-                if now.get(name) is not before[name]:
-                    found.append("what watches the kernel was changed")
-        for function, code in codes:
-            if function.__code__ is not code:
-                found.append("what watches the kernel was changed")
+        changed = any(now.keys() != before.keys() for now, before in parts)
+        changed |= any(now.get(k) is not v for now, before in parts for k, v in before.items())
+        if changed or any(function.__code__ is not code for function, code in codes):
+            found.append("what watches the kernel was changed")
         if exercises.home is not home:
             found.append("exercises.home was changed")
         return found
 
-    def check(about, source):
+    sys.addaudithook(hook)
+    about, source = yield
+    while True:
         about, found = json.loads(about), faults() + state.faults()
         reply = run(kernel, about, source, found, state.builtins)
         found = list(dict.fromkeys([*found, *state.faults(), *faults()]))[:3]
         signed = "\0".join([about["token"], reply["status"], *found, source])
         proof = sign(signed.encode(), key=key).hexdigest()
-        return reply | {"dvae": {"faults": found, "proof": proof}}
-
-    return check
+        about, source = yield reply | {"dvae": {"faults": found, "proof": proof}}
 
 
 def _checked(kernel, about, source, faults, known):
@@ -154,27 +166,6 @@ def _key():
     nowhere = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nowhere, 0)
     return key
-
-
-def _audited():
-    """A list, to which the names of what cells do to look behind their kernel are added."""
-    seen, looking = [], False
-
-    def hook(event, arguments):
-        nonlocal looking
-        if looking or not (event in TELLTALE or event.startswith("ctypes.")):
-            if event != "object.__getattr__" or arguments[1] not in FRAMES or looking:
-                return
-        looking = True
-        frame = sys._getframe(1)
-        while frame is not None and frame.f_code.co_filename == inspect.__file__:
-            frame = frame.f_back
-        if frame is not None and _is_cell(frame.f_code.co_filename):
-            seen.append(event)
-        looking = False
-
-    sys.addaudithook(hook)
-    return seen
 
 
 def _parts(source):

@@ -233,9 +233,9 @@ class Room:
         with contextlib.closing(sqlite3.connect(self.course / "gradebook.db")) as book:
             return book.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall()
 
-    def pages(self, student):
+    def pages(self, student, kinds=("autograded", "feedback")):
         """All text that grading wrote about a student."""
-        folders = [self.course / kind / student for kind in ("autograded", "feedback")]
+        folders = [self.course / kind / student for kind in kinds]
         files = [p for folder in folders for p in folder.rglob("*") if p.is_file()]
         return "\n".join(path.read_text(errors="replace") for path in files)
 

@@ -79,7 +79,7 @@ def flaws(room, case, marks):
     if SECRET in pages + mark.remark:
         yield "a secret of the lecturer is shown"
     page = Scripts()
-    page.feed(pages)
+    page.feed(room.pages(case.name, ["feedback"]))
     if page.live:
         yield f"live script in a page: {page.live[0]}"
     kept = [room.course / kind / case.name for kind in ("autograded", "feedback")]
