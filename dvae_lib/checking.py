@@ -41,8 +41,8 @@ class Execute(preprocessors.Execute):
     """Executes a hand-in; in the place of nbgrader's own.
 
     A check's outputs hold an error unless it ran to its end in a kernel that is as it was made, so
-    that nbgrader gives the points; nothing else in them counts for it. Afterwards `faults` says
-    what was not as it was.
+    that nbgrader gives the points; nothing else in them counts for it. Cells below the last check
+    are not run. Afterwards `faults` says what was not as it was.
 
     Raises DeadKernelError where a cell ends the kernel, does not stop, or all take too long.
     """
@@ -55,6 +55,7 @@ class Execute(preprocessors.Execute):
         name = resources["nbgrader"]["notebook"]
         self.contracts = exercises.unpack(folder / f"{name}.reference")
         self.faults, self.verdicts = [], {}
+        self.last = max((k for k, cell in enumerate(nb.cells) if utils.is_grade(cell)), default=-1)
         self.deadline = time.monotonic() + WHOLE * (self.timeout or 60)
         with tempfile.TemporaryDirectory(prefix="dvae-", dir=short_folder()) as scratch:
             self.wire, self.work = Path(scratch, "wire"), Path(scratch, "work")
@@ -112,6 +113,9 @@ class Execute(preprocessors.Execute):
 
     def preprocess_cell(self, cell, resources, index):
         if cell.cell_type != "code":
+            return cell, resources
+        if index > self.last:  # nothing here changes a mark, and here a notebook trains
+            cell.outputs, cell.execution_count = [], None
             return cell, resources
         if time.monotonic() > self.deadline:
             raise DeadKernelError("all cells together took too long")
