@@ -116,7 +116,10 @@ def quiet():
     """Keep nbgrader's log to itself; its errors come back in the results."""
     logging.disable(logging.CRITICAL)
     try:
-        with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stderr(nowhere):
+        with (
+            open(os.devnull, "w", encoding="utf-8") as nowhere,
+            contextlib.redirect_stderr(nowhere),
+        ):
             yield
     finally:
         logging.disable(logging.NOTSET)

@@ -42,7 +42,9 @@ def test_every_module_imports_without_an_extra():
     assert {"dvae_lib.training", "dvae_lib.data.sprites", "dvae_lib.exercises"} <= set(lines)
     # What is about nbgrader is reached through one module, which says how to get it.
     failed = [line for line in lines if ":" in line]
-    assert "dvae_lib.classroom: assignments need nbgrader: pip install 'dvae_lib[classroom]'" in failed
+    assert (
+        "dvae_lib.classroom: assignments need nbgrader: pip install 'dvae_lib[classroom]'" in failed
+    )
     assert all("nbgrader" in line for line in failed), failed
 
 
