@@ -334,7 +334,7 @@ def store_long(notebook, tier="long"):
 def clean(notebook):
     """Remove what only a live session can use: injected parameters, widget views, run times.
 
-    Of a picture with alternative text, its text form goes as well.
+    Of a widget its still picture goes as well, and of a picture its text form.
     """
     notebook.cells = [c for c in notebook.cells if "injected-parameters" not in tags(c)]
     for key in ("papermill", "widgets"):
@@ -349,7 +349,7 @@ def clean(notebook):
             cell.outputs = _joined([o for o in cell.outputs if not _is_widget(o)])
             cell.execution_count = next(count)
             for output in cell.outputs:
-                if "alt" in output.get("metadata", {}).get("image/png", {}):
+                if "<img alt=" in output.get("data", {}).get("text/html", ""):
                     output["data"].pop("text/plain", None)  # says the alternative text once more
                 if "execution_count" in output:
                     output["execution_count"] = cell.execution_count
@@ -372,7 +372,9 @@ def tags(cell):
 
 
 def _is_widget(output):
-    return "application/vnd.jupyter.widget-view+json" in output.get("data", {})
+    data = output.get("data", {})
+    still = 'class="dvae-still"' in data.get("text/html", "")
+    return still or "application/vnd.jupyter.widget-view+json" in data
 
 
 def faults(path):

@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,9 @@ import torch
 from tqdm.auto import tqdm
 
 from . import files
+
+# Networks that this session has trained, with their steps: a cell that is run again goes on.
+_trained = weakref.WeakKeyDictionary()
 
 
 @dataclass
@@ -79,6 +83,8 @@ def train(
     name, torch's seed, `steps`, the settings of batches and optimisers, and the shapes of all
     parameters: after a change in what a loss computes, delete the checkpoint.
 
+    A network that this session has trained before goes on from its weights, and that is printed.
+
     Raises FloatingPointError at a non-finite loss (on the CPU at once, on a GPU at the next log),
     ValueError for a damaged checkpoint.
     """
@@ -92,13 +98,21 @@ def train(
         checkpoint = Path(checkpoint)
         facts = _facts(checkpoint, model, players, batches, steps, bf16)
         first, history = _resume(checkpoint, facts, model, players)
+    before = 0 if first else _trained.get(model, 0)
+    if before:
+        print(
+            f"this network has been trained for {before:,} steps and goes on from there; "
+            "run the cell that makes it to start anew"
+        )
     device = next(model.parameters()).device
     on_cpu = device.type == "cpu"
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
     log, started, images = _Log(), time.perf_counter(), 0
     curves = _LiveCurves() if live else None
     model.train()
-    with tqdm(total=steps, initial=first, desc="training", leave=False) as bar:
+    # With miniters, slow steps are shown, too; mininterval keeps fast ones from costing anything.
+    options = {"desc": "training", "leave": False, "miniters": 1, "mininterval": 0.5}
+    with tqdm(total=steps, initial=first, **options) as bar:
         for step in range(first, steps):
             batch = batches[step]
             images += len(batch[0])
@@ -116,16 +130,19 @@ def train(
                     player.scheduler.step()
                 log.add(k, scalars)
             done = step + 1
+            _trained[model] = before + done
             saving = checkpoint is not None and done % checkpoint_every == 0 and done < steps
             if done % log_every == 0 or saving or done == steps:
                 means = log.means(len(players), done)
                 history.add(done, means)
                 seconds = time.perf_counter() - started
                 history.images_per_second = images / seconds
-                bar.set_postfix_str(f"loss {means['loss']:.4g}, {images / seconds:,.0f} images/s")
-                bar.update(done - bar.n)
+                bar.set_postfix_str(
+                    f"loss {means['loss']:.4g}, {images / seconds:,.0f} images/s", refresh=False
+                )
                 if curves:
                     curves.draw(history)
+            bar.update()
             if saving:
                 history.seconds += time.perf_counter() - started
                 started, images = time.perf_counter(), 0

@@ -3,57 +3,139 @@
 A widget works only while it can be seen, by itself or inside of others such as a VBox or a Tab:
 nothing is decoded before it is first displayed, while its `layout.display` or that of a widget
 around it is "none", or while another tab is open. Every control is a standard ipywidgets control,
-reached with Tab and moved with the arrow keys.
+reached with Tab and moved with the arrow keys. While a picture is made, the browser keeps the
+latest position of each slider back and sends it alone, so positions that were overtaken cost
+nothing.
 """
 
+import html
 import io
 import math
 
 import ipywidgets
+import numpy as np
 import torch
+from IPython.display import display
 from ipywidgets.widgets import widget as registry
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from .figures import tile, to_pixels
+from .figures import as_html, tile, to_pixels
 
 SHOWN_PIXELS = 256
 SHEET_PIXELS = 576  # across several images shown together, at most, unless they are larger
 STEP = 0.05  # of a slider along a latent axis, in units of the code
+ANGLES = ("orientation", "yaw", "pitch", "light")
+HUES = "red orange yellow lime green mint cyan azure blue violet magenta pink".split()
+
+# What ipywidgets leaves out: names of the handles and of the picture for those who do not see
+# them, and a word where the kernel works on a picture (after 0.3 s) or is there no more.
+PAGE = """
+<style onload="
+  const box = this.closest('.dvae-live');
+  const describe = () => {
+    for (const slider of box.querySelectorAll('.widget-slider')) {
+      const [label, handle, readout] = ['.widget-label', '.noUi-handle', '.widget-readout'].map(
+        part => slider.querySelector(part));
+      handle?.setAttribute('aria-label', label.textContent);
+      handle?.setAttribute('aria-valuetext', readout.textContent);
+    }
+    const words = box.querySelector('.dvae-words')?.textContent;
+    box.querySelector('.dvae-picture')?.setAttribute('alt', words ?? '');
+  };
+  new MutationObserver(describe).observe(
+    box, {childList: true, subtree: true, characterData: true});
+  describe();
+">
+  .dvae-words, .dvae-page { display: none; }
+  .dvae-live .widget-readout { min-width: 7em; max-width: none; overflow: visible; }
+  .dvae-live.jupyter-widgets-disconnected > .dvae-page {
+    display: block; flex: 1 0 100%; order: -1;
+  }
+  .dvae-live.jupyter-widgets-disconnected > :not(.dvae-page) { opacity: 0.4; }
+  .dvae-live .jupyter-widgets-disconnected::before { content: none; }
+  .dvae-live.dvae-computing::after {
+    content: 'computing…'; position: absolute; top: 0; right: 0; padding: 2px 6px;
+    background: var(--jp-layout-color2, white); animation: dvae-late 0.3s;
+  }
+  @keyframes dvae-late { from, to { visibility: hidden; } }
+</style>
+The kernel that moved this widget is gone: run the cell again.
+"""
+# The picture of a saved notebook. It gives way to the widget where there is one; where the
+# widget's model is lost, what says so gives way to the picture.
+STILL = """
+<style>
+  .jp-OutputArea-child:has(.dvae-still):has(+ .jp-OutputArea-child .dvae-live),
+  .jp-OutputArea-child:has(.dvae-still) + .jp-OutputArea-child:not(:has(.dvae-live)) {
+    display: none;
+  }
+</style>
+<figure class="dvae-still" style="margin: 0">
+  {picture}
+  <figcaption>A still picture of the widget: run the cell to move its controls.</figcaption>
+</figure>
+"""
 
 
 def png(image):
     """One image (C, H, W), uint8 or float in [0, 1], as PNG bytes enlarged without blur.
 
-    A Matplotlib figure is drawn as it is.
+    A Matplotlib figure is drawn as it is. It is laid out the first time; drawn again, it keeps
+    its layout, which takes as long as drawing.
     """
     if isinstance(image, Figure):
-        buffer = io.BytesIO()
-        image.savefig(buffer, format="png")
-        return buffer.getvalue()
-    picture = Image.fromarray(to_pixels(image.unsqueeze(0))[0])
-    factor = max(1, SHOWN_PIXELS // max(picture.size))
-    picture = picture.resize([side * factor for side in picture.size], Image.Resampling.NEAREST)
+        canvas = FigureCanvasAgg(image)
+        canvas.draw()
+        image.set_layout_engine("none")
+        picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+    else:
+        picture = Image.fromarray(to_pixels(image.unsqueeze(0))[0])
+        factor = max(1, SHOWN_PIXELS // max(picture.size))
+        picture = picture.resize([side * factor for side in picture.size], Image.Resampling.NEAREST)
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 
-class LiveImage(ipywidgets.HBox):
-    """Controls on the left, an image on the right that is made anew when a control moves.
+class Displayed:
+    """What is shown as a widget where there is a kernel, and as its still picture elsewhere."""
+
+    def _repr_mimebundle_(self, **options):
+        self.show()
+        return super()._repr_mimebundle_(**options)
+
+    def _ipython_display_(self):
+        widget = self._repr_mimebundle_()
+        picture = self.still()
+        display({"text/html": STILL.replace("{picture}", picture)}, raw=True)
+        display(widget, raw=True)
+
+
+class LiveImage(Displayed, ipywidgets.HBox):
+    """Controls, and beside them, or below where there is no room, an image that they change.
 
     make: a function without arguments that returns the image (C, H, W) or a figure for the
-    controls' values. shown: options of the ipywidgets.Image, by default a square of 256 pixels.
+    controls' values.
     """
 
-    def __init__(self, controls, make, **shown):
-        self._make, self._alone, self._paused = make, False, False
-        shown = shown or {"width": SHOWN_PIXELS, "height": SHOWN_PIXELS}
-        self.picture = ipywidgets.Image(format="png", **shown)
-        self.picture.add_class("dvae-picture")
-        # From 0, the page counts the places where it shows the widget, inside of others as well.
-        super().__init__([ipywidgets.VBox(list(controls)), self.picture], _view_count=0)
-        self.layout.observe(self._uncover, "display")
+    def __init__(self, controls, make):
+        self.controls, self._make, self._alone, self._paused = list(controls), make, False, False
+        self.picture = ipywidgets.Image(format="png", layout={"max_width": "100%"})
+        self.words = ipywidgets.HTML()
+        page = ipywidgets.HTML(PAGE)
+        for part, name in ((self.picture, "picture"), (self.words, "words"), (page, "page")):
+            part.add_class(f"dvae-{name}")
+        beside = {"flex": "1 1 18em", "min_width": "min(18em, 100%)", "max_width": "28em"}
+        _align(self.controls)
+        super().__init__(
+            [ipywidgets.VBox(self.controls, layout=beside), self.picture, self.words, page],
+            layout={"flex_flow": "row wrap", "align_items": "flex-start"},
+            _view_count=0,  # from now on the page counts where it shows it, inside of others, too
+        )
+        self.add_class("dvae-live")
+        self.layout.observe(self.refresh, "display")
         self.observe(self._first_seen, "_view_count")
 
     @property
@@ -70,19 +152,28 @@ class LiveImage(ipywidgets.HBox):
     def _watch(self, widget):
         """Make the image when one of the widgets around `widget` uncovers it."""
         for holder in _holders(widget):
-            holder.layout.observe(self._uncover, "display")
+            holder.layout.observe(self.refresh, "display")
             if isinstance(holder, SELECTING):
-                holder.observe(self._uncover, "selected_index")
+                holder.observe(self.refresh, "selected_index")
             self._watch(holder)
-
-    def _uncover(self, change):
-        self.refresh()
 
     def refresh(self, change=None):
         """Make the image for the present values, unless hidden or in the midst of a change."""
-        if not self.hidden and not self._paused:
+        if self.hidden or self._paused:
+            return
+        self.add_class("dvae-computing")
+        try:
             with torch.no_grad():
-                self.picture.value = png(self._make())
+                image = self._make()
+            self.picture.value = png(image)
+            self.words.value = html.escape(getattr(image, "alt", None) or self._positions())
+        finally:
+            self.remove_class("dvae-computing")
+
+    def _positions(self):
+        """Alternative text of an image without one: what the controls say."""
+        sliders = [c for c in self.controls if not isinstance(c, ipywidgets.Button)]
+        return "Picture at " + ", ".join(f"{c.description} {_readout(c)}" for c in sliders)
 
     def set_together(self, controls, values):
         """Move several controls and make the image once."""
@@ -99,9 +190,9 @@ class LiveImage(ipywidgets.HBox):
         self._alone = True
         self.refresh()
 
-    def _repr_mimebundle_(self, **options):
-        self.show()
-        return super()._repr_mimebundle_(**options)
+    def still(self):
+        """The picture with its alternative text, as HTML."""
+        return as_html(self.picture.value, html.unescape(self.words.value))
 
 
 SELECTING = (ipywidgets.Tab, ipywidgets.Accordion, ipywidgets.Stack)  # show one child, or none
@@ -127,11 +218,23 @@ def _selects(holder, widget):
     return index is not None and holder.children[index] is widget
 
 
+def _align(controls):
+    """Tracks begin below each other, right of the longest name."""
+    longest = max(len(control.description) for control in controls)
+    for control in controls:
+        if not isinstance(control, ipywidgets.Button):
+            control.style.description_width = f"{0.6 * longest + 0.5:.1f}em"
+            control.layout.width, control.layout.margin = "auto", "2px"
+
+
+def _readout(control):
+    if isinstance(control, ipywidgets.SelectionSlider):
+        return control.options[control.index][0]
+    return f"{control.value:.3g}"
+
+
 def _slider(kind, name, **options):
-    slider = kind(description=name, continuous_update=True, **options)
-    slider.style.description_width = "8em"
-    slider.layout.width = "24em"
-    return slider
+    return kind(description=name, continuous_update=True, **options)
 
 
 def traverse(decode, codes, axes=None, reach=3.0, picker="image"):
@@ -176,8 +279,9 @@ def traverse(decode, codes, axes=None, reach=3.0, picker="image"):
 def live_figure(draw, **ranges):
     """Sliders beside a figure that is drawn anew when one moves.
 
-    draw: a function of the sliders' values, by name, to a Matplotlib figure. ranges: for each
-    slider (low, high, step); it begins at low. A range of integers gives integers. Raises
+    draw: a function of the sliders' values, by name, to a Matplotlib figure. It is several times
+    as fast if it changes one figure, made outside, than if it makes one each time. ranges: for
+    each slider (low, high, step); it begins at low. A range of integers gives integers. Raises
     ValueError for an empty range.
     """
     for name, (low, high, step) in ranges.items():
@@ -196,7 +300,7 @@ def live_figure(draw, **ranges):
     def make():
         return draw(**{name: slider.value for name, slider in sliders.items()})
 
-    widget = LiveImage(sliders.values(), make, layout={"width": "auto"})
+    widget = LiveImage(sliders.values(), make)
     widget.sliders = list(sliders.values())
     for slider in widget.sliders:
         slider.observe(widget.refresh, "value")
@@ -207,16 +311,17 @@ def factors(data):
     """A slider for each factor of a data set, and its image.
 
     Procedural sets are rendered. Of digits, which their factors do not determine, the nearest
-    stored image is shown, in the chosen colours if the set has any.
+    stored image is shown, in the chosen colours if the set has any. It begins with numbers in the
+    middle of their range, the first of words, and hues that differ.
     """
-    sliders = [
-        _slider(
-            ipywidgets.SelectionSlider,
-            name,
-            options=[(_label(value), level) for level, value in enumerate(values)],
-        )
-        for name, values in zip(data.factor_names, data.factor_values, strict=True)
-    ]
+    hues = [name for name in data.factor_names if "hue" in name]
+    sliders = []
+    for name, values in zip(data.factor_names, data.factor_values, strict=True):
+        options = [(label, level) for level, label in enumerate(_labels(name, values))]
+        level = 0 if isinstance(values[0], str) else len(values) // 2
+        if name in hues:
+            level = hues.index(name) * len(values) // len(hues)
+        sliders.append(_slider(ipywidgets.SelectionSlider, name, options=options, value=level))
 
     def make():
         levels = torch.tensor([[slider.value for slider in sliders]], device=data.device)
@@ -259,9 +364,6 @@ def swap(decode, z_s, z_u, images, names=("z_s", "z_u")):
         for name in names
     )
     controls = [pick_a, pick_b, slider_s, slider_u]
-    for control in controls:
-        control.style.description_width = "12em"
-        control.layout.width = "28em"
 
     def make():
         a, b = pick_a.value, pick_b.value
@@ -274,9 +376,7 @@ def swap(decode, z_s, z_u, images, names=("z_s", "z_u")):
         row = [_in_unit_range(image) for image in (images[a], blend[0], images[b])]
         return _enlarged(torch.cat(row, -1), images.shape[-1], 3)
 
-    height, width = _enlarged(images[0], images.shape[-1], 3).shape[-2:]
-    widget = LiveImage(controls, make, width=3 * width, height=height)
-    widget.layout.flex_flow = "row wrap"  # below the controls where there is no room beside
+    widget = LiveImage(controls, make)
     widget.pick_a, widget.pick_b, widget.slider_s, widget.slider_u = controls
     for control in controls:
         control.observe(widget.refresh, "value")
@@ -302,32 +402,33 @@ def sampler(draw, classes, columns=4):
         sheet = tile(_enlarged(images, images.shape[-1], columns), columns)
         return torch.from_numpy(sheet).permute(2, 0, 1)
 
-    widget = LiveImage([pick, again], make, layout={"width": "auto"})
-    widget.layout.flex_flow = "row wrap"
+    widget = LiveImage([pick, again], make)
     widget.pick, widget.again = pick, again
     pick.observe(widget.refresh, "value")
     again.on_click(widget.refresh)
     return widget
 
 
-class Switch(ipywidgets.VBox):
+class Switch(Displayed, ipywidgets.VBox):
     """Buttons, one of which is pressed, and below them its widget; the others wait unseen."""
 
     def __init__(self, choices):
         self.choices = dict(choices)
         self.buttons = ipywidgets.ToggleButtons(options=list(self.choices), description="model")
         super().__init__([self.buttons, *self.choices.values()])
-        self._show()
-        self.buttons.observe(self._show, "value")
+        self._choose()
+        self.buttons.observe(self._choose, "value")
 
-    def _show(self, change=None):
+    def _choose(self, change=None):
         for label, widget in self.choices.items():
             widget.layout.display = None if label == self.buttons.value else "none"
 
-    def _repr_mimebundle_(self, **options):
+    def show(self):
         for widget in self.choices.values():  # each makes its picture once it is not hidden
             widget.show()
-        return super()._repr_mimebundle_(**options)
+
+    def still(self):
+        return self.choices[self.buttons.value].still()
 
 
 def switch(choices):
@@ -351,5 +452,14 @@ def _enlarged(pixels, width, columns):
     return pixels.repeat_interleave(factor, -1).repeat_interleave(factor, -2)
 
 
-def _label(value):
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+def _labels(name, values):
+    """The values of a factor in words: angles in degrees, hues with their names."""
+    if isinstance(values[0], str):
+        shades = values[0].startswith("#")  # colours as on a web page
+        return [f"{k} of {len(values)}" if shades else v for k, v in enumerate(values, 1)]
+    if "hue" in name:
+        return [f"{value:.2f} {HUES[round(value * len(HUES)) % len(HUES)]}" for value in values]
+    if name in ANGLES:
+        in_radians = max(values) > math.pi and max(values) <= 2 * math.pi + 1e-6
+        return [f"{math.degrees(v) if in_radians else v:.0f}°" for v in values]
+    return [f"{value:.2f}" if isinstance(value, float) else str(value) for value in values]

@@ -16,7 +16,7 @@ import torch
 import yaml
 from conftest import PARAMETERS, REPOSITORY, Checkout
 
-from dvae_lib import __version__, cli, execution, files, sources, workbook
+from dvae_lib import __version__, cli, execution, figures, files, sources, widgets, workbook
 from dvae_lib.evidence import Sweep
 from dvae_lib.execution import Job
 from dvae_lib.results import Row
@@ -591,18 +591,25 @@ def test_text_printed_in_pieces_is_stored_as_one():
 
 
 def test_a_picture_is_stored_with_its_alternative_text_once():
-    data = {"image/png": "AAAA", "text/plain": "[figure] A line."}
-    described = nbformat.v4.new_output(
-        "display_data", data=data, metadata={"image/png": {"alt": "A line."}}
-    )
-    other = nbformat.v4.new_output("display_data", data=dict(data))
-    notebook = executed(described, other)
+    described, _ = figures.subplots(alt="A line.")
+    table = {"text/html": "<table></table>", "text/plain": "a table"}
+    bundles = (described._repr_mimebundle_(), table)
+    notebook = executed(*(nbformat.v4.new_output("display_data", data=b) for b in bundles))
     execution.clean(notebook)
-    assert [sorted(o.data) for o in notebook.cells[0].outputs] == [
-        ["image/png"],
-        ["image/png", "text/plain"],
-    ]
-    assert notebook.cells[0].outputs[0].metadata["image/png"]["alt"] == "A line."
+    picture, other = (output.data for output in notebook.cells[0].outputs)
+    assert list(picture) == ["text/html"]
+    assert figures.from_html(picture["text/html"])[1] == "A line."
+    assert other == table
+
+
+def test_of_a_widget_neither_the_view_nor_its_still_picture_is_stored(monkeypatch):
+    bundles = []
+    monkeypatch.setattr(widgets, "display", lambda bundle, raw: bundles.append(bundle))
+    widgets.sampler(lambda k: torch.zeros(1, 1, 4, 4), ["one"])._ipython_display_()
+    assert [list(bundle)[0] for bundle in bundles] == ["text/html", "text/plain"]
+    notebook = executed(*(nbformat.v4.new_output("display_data", data=b) for b in bundles))
+    execution.clean(notebook)
+    assert notebook.cells[0].outputs == []
 
 
 STDERR = nbformat.v4.new_output("stream", name="stderr", text="a warning")

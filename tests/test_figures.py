@@ -1,11 +1,13 @@
 """Figures: alternative text, exact pixels, and what is decoded."""
 
-import base64
 import io
 
+import nbformat
 import numpy as np
 import pytest
 import torch
+from bs4 import BeautifulSoup
+from nbconvert import HTMLExporter
 from PIL import Image
 
 from dvae_lib import figures
@@ -15,14 +17,26 @@ from dvae_lib.training import History
 
 
 def test_a_figure_is_shown_as_a_png_with_alternative_text():
-    figure, axes = figures.subplots(alt="A line that rises.")
+    alt = 'A line that "rises" & grows: 0 < 1.'
+    figure, axes = figures.subplots(alt=alt)
     axes.plot([0, 1], [0, 1])
-    data, metadata = figure._repr_mimebundle_()
-    assert metadata["image/png"]["alt"] == "A line that rises."
-    assert "A line that rises." in data["text/plain"]
-    picture = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
+    data = figure._repr_mimebundle_()
+    assert alt in data["text/plain"]
+    png, text = figures.from_html(data["text/html"])
+    assert text == alt
+    picture = Image.open(io.BytesIO(png))
     assert picture.format == "PNG"
     assert min(picture.size) > 100
+    assert figures.from_html("<table></table>") is None
+
+
+def test_alternative_text_arrives_in_an_exported_page():
+    figure, _ = figures.subplots(alt='Two axes without "anything".')
+    output = nbformat.v4.new_output("display_data", data=figure._repr_mimebundle_())
+    cell = nbformat.v4.new_code_cell("figure", outputs=[output])
+    page, _ = HTMLExporter().from_notebook_node(nbformat.v4.new_notebook(cells=[cell]))
+    (picture,) = BeautifulSoup(page, "html.parser").select(".jp-OutputArea-output img")
+    assert picture["alt"] == 'Two axes without "anything".'
 
 
 def decoded(png):
@@ -93,8 +107,8 @@ def test_pixels_of_a_grid_are_squares_of_whole_pixels(side, zoom):
     """The pictures stand in what is shown exactly, each pixel zoom x zoom times, labels or not."""
     images = torch.randint(0, 4, (6, 1, side, side), dtype=torch.uint8) * 85  # no rounding
     figure = figures.image_grid(images, 3, "Six noisy images.", ["upper", "lower"])
-    data, _ = figure._repr_mimebundle_()
-    _, found = decoded(base64.b64decode(data["image/png"]))
+    png, _ = figures.from_html(figure._repr_mimebundle_()["text/html"])
+    _, found = decoded(png)
     sheet = np.kron(figures.tile(images, 3), np.ones((zoom, zoom, 1), int))
     windows = np.lib.stride_tricks.sliding_window_view(found[..., 0], sheet.shape[:2])
     assert (windows == sheet[..., 0]).all((2, 3)).sum() == 1

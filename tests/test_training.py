@@ -1,5 +1,6 @@
 """The training loop: against closed forms, and against itself after a kill."""
 
+import itertools
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from dvae_lib import nets
+from dvae_lib import nets, training
 from dvae_lib.data import sprites
 from dvae_lib.training import Player, train
 
@@ -68,6 +69,50 @@ def test_live_curves_are_one_figure_that_is_redrawn(monkeypatch):
     train(model, player, Always(torch.zeros(1)), 30, log_every=10, live=True)
     assert [kind for kind, _ in shown] == ["display", "update", "update"]
     assert "over 30 steps" in shown[-1][1]
+
+
+def test_the_bar_moves_within_two_seconds_however_slow_a_step_is(monkeypatch):
+    """And whatever is logged; tqdm's clock goes one second a step."""
+    clock, seen = itertools.count(), []
+
+    class Bar(training.tqdm):
+        def display(self, *arguments, **options):
+            seen.append(self.n)
+
+    Bar._time = property(lambda bar: lambda: next(clock), lambda bar, value: None)
+    monkeypatch.setattr(training, "tqdm", Bar)
+    model = nn.Linear(1, 1)
+    player = Player(
+        lambda batch: {"loss": model.weight.sum()}, torch.optim.SGD(model.parameters(), 0.1)
+    )
+    train(model, player, Always(torch.zeros(1)), 20, log_every=1000)
+    assert set(range(1, 21)) <= set(seen)
+
+
+def test_a_network_that_is_trained_again_goes_on_and_that_is_said(capsys):
+    """Also after an interruption; another network begins in silence."""
+    model = nn.Linear(1, 1)
+    stop = []
+
+    def loss(batch):
+        if stop:
+            raise KeyboardInterrupt
+        return {"loss": model.weight.sum()}
+
+    def again(steps):
+        player = Player(loss, torch.optim.SGD(model.parameters(), 0.1))
+        train(model, player, Always(torch.zeros(1)), steps)
+        return capsys.readouterr().out
+
+    assert again(1_500) == ""
+    assert "trained for 1,500 steps and goes on from there" in again(500)
+    stop.append(True)
+    with pytest.raises(KeyboardInterrupt):
+        again(5)
+    stop.clear()
+    assert "trained for 2,000 steps" in again(1)
+    model = nn.Linear(1, 1)
+    assert again(1) == ""
 
 
 def test_the_history_holds_means_between_logs():
@@ -208,15 +253,18 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("changed", SETTINGS)
+@pytest.mark.parametrize("changed", [*SETTINGS.values(), {"steps": 2}], ids=str)
 def test_a_checkpoint_of_another_set_up_is_set_aside(tmp_path, changed):
-    """It is not used (the weights are those of a fresh run) and not lost (it is renamed)."""
+    """It is not used (the weights are those of a fresh run) and not lost (it is renamed).
+
+    Nor one that has as many steps behind it as are wanted now.
+    """
     checkpoint = tmp_path / "run.safetensors"
     with pytest.raises(Interrupted):
         run(checkpoint, stop_at=3)
     content = checkpoint.read_bytes()
-    weights = run(checkpoint, **SETTINGS[changed])
-    assert torch.equal(weights, run(None, **SETTINGS[changed]))
+    weights = run(checkpoint, **changed)
+    assert torch.equal(weights, run(None, **changed))
     assert (tmp_path / "run.old1.safetensors").read_bytes() == content
 
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import REPOSITORY
+from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from PIL import Image
 
-from dvae_lib import figures, widgets
+from dvae_lib import data, figures, widgets
 from dvae_lib.data import FactorData, sprites
 
 
@@ -58,6 +59,16 @@ def test_nothing_is_decoded_before_it_can_be_seen(traverse, decoder):
     assert decoder.codes == []
     assert "application/vnd.jupyter.widget-view+json" in display(traverse)
     assert decoder.codes == [CODES[1].tolist()]
+
+
+def test_inside_another_widget_it_is_decoded_when_it_is_first_seen(traverse, decoder):
+    """The browser tells how many views there are; a second view shows the same picture."""
+    box = ipywidgets.VBox([traverse])
+    box._repr_mimebundle_()
+    assert decoder.codes == []
+    traverse._view_count = 1
+    traverse._view_count = 2
+    assert decoder.codes == [CODES[0].tolist()]
 
 
 def test_nothing_is_decoded_while_it_is_hidden(traverse, decoder):
@@ -158,8 +169,7 @@ def test_wrong_codes_are_an_error(decoder, shape):
 
 
 def test_the_factors_widget_shows_the_image_of_its_sliders():
-    data = sprites.load(20)
-    widget = widgets.factors(data)
+    widget = widgets.factors(sprites.load(20))
     display(widget)
     for levels in ([2, 5, 13, 31, 0], [0, 0, 7, 16, 16]):
         for slider, level in zip(widget.sliders, levels, strict=True):
@@ -170,6 +180,25 @@ def test_the_factors_widget_shows_the_image_of_its_sliders():
             pixels(widget), np.kron(expected, np.ones((4, 4)))[..., None].repeat(3, 2)
         )
     assert [label for label, _ in widget.sliders[0].options] == ["square", "ellipse", "heart"]
+
+
+@pytest.mark.parametrize(
+    ("name", "begins", "last"),
+    [
+        ("sprites", ["square", "0.80", "185°", "0.52", "0.52"], "360°"),
+        ("rooms", ["0.00 red", "0.30 green", "0.60 azure", "1.04", "cube", "0°"], "30°"),
+        ("faces", ["25", "neutral", "0.80", "0°", "0°", "0°", "1 of 6", "black"], "purple"),
+    ],
+)
+def test_the_factors_widget_begins_with_a_typical_image_and_says_units_and_colours(
+    name, begins, last
+):
+    widget = widgets.factors(data.load(name, n=10))
+    labels = [slider.options[slider.index][0] for slider in widget.sliders]
+    assert labels[: len(begins)] == begins
+    assert last in [slider.options[-1][0] for slider in widget.sliders]
+    display(widget)
+    assert f"{widget.sliders[0].description} {begins[0]}" in widget.words.value
 
 
 def test_the_factors_widget_of_a_set_that_cannot_be_rendered_looks_images_up(painted):
@@ -206,6 +235,46 @@ def test_a_live_figure_is_drawn_for_the_values_of_its_sliders():
     assert [s.readout_format for s in (widget.sliders[1], fine)] == [".2f", ".3f"]
     with pytest.raises(ValueError, match="angle from 3 to 3 in steps of 1: an empty range"):
         widgets.live_figure(draw, angle=(3, 3, 1))
+
+
+def test_a_figure_that_is_drawn_again_is_laid_out_once():
+    """And its second picture is that of a fresh figure."""
+
+    def line(height):
+        figure, axes = figures.subplots(alt="A line.", size=(3, 2))
+        return figure, axes.plot([0, 1], [0, height])[0]
+
+    figure, drawn = line(1)
+    first = widgets.png(figure)
+    layout = figure.get_layout_engine()
+    assert layout is None or isinstance(layout, PlaceHolderLayoutEngine)
+    drawn.set_ydata([0, 0.5])
+    second = widgets.png(figure)
+    drawn.set_ydata([0, 1])
+    assert widgets.png(figure) == first != second
+    assert widgets.png(line(1)[0]) == first
+
+
+def test_a_still_picture_stands_for_the_widget_where_there_is_no_kernel(traverse, monkeypatch):
+    """It is the widget's picture, with words that follow the controls."""
+    bundles = []
+    monkeypatch.setattr(widgets, "display", lambda bundle, raw: bundles.append(bundle))
+    traverse._ipython_display_()
+    still, widget = bundles
+    assert "application/vnd.jupyter.widget-view+json" in widget
+    assert traverse.still() in still["text/html"]
+    traverse.sliders[0].value = 1.5
+    picture, alt = figures.from_html(traverse.still())
+    assert picture == bytes(traverse.picture.value)
+    assert alt == "Picture at image 0, z0 1.5, z1 1, z2 -1"
+
+
+def test_the_words_of_a_figure_are_its_own():
+    text = "Fewer than <3 & more"
+    widget = widgets.live_figure(lambda n: figures.subplots(alt=text, size=(2, 1))[0], n=(0, 3, 1))
+    display(widget)
+    assert figures.from_html(widget.still())[1] == text
+    assert "<3" not in widget.words.value  # it is HTML
 
 
 class TwoCodes:
@@ -246,9 +315,7 @@ def test_swap_shows_a_and_b_beside_their_blend(two_codes, images):
     display(widget)
     widget.pick_b.value = 2
     widget.slider_s.value = 0.6
-    # Every pixel is a block of 24 x 24, so the browser has nothing left to enlarge.
-    assert (widget.picture.width, widget.picture.height) == ("576", "192")
-    blocks = shown(widget)
+    blocks = shown(widget)  # every pixel is one of 24 x 24, so the browser need not enlarge
     assert blocks.shape == (192, 576, 3)
     row = blocks[::24, ::24]
     assert np.array_equal(blocks, np.kron(row, np.ones((24, 24, 1))))
