@@ -6,6 +6,7 @@ They are made without pyplot, so nothing is drawn twice and nothing stays open.
 import base64
 import html
 import io
+import itertools
 import math
 import re
 import zlib
@@ -204,8 +205,8 @@ def loss_curves(history, names=("loss",), alt=None):
     last = ", ".join(f"{name} {history.scalars[name][-1]:.4g}" for name in names)
     alt = alt or f"Training curves over {history.steps[-1]:,} steps; at the end: {last}."
     figure, axes = subplots(alt=alt, size=(5, 2.8))
-    for name in names:
-        axes.plot(history.steps, history.scalars[name], label=name)
+    for name, style in zip(names, itertools.cycle(("-", "--", ":", "-."))):
+        axes.plot(history.steps, history.scalars[name], style, label=name)
     # The first values are far off; the axis follows the rest.
     late = np.concatenate([history.scalars[name][len(history.steps) // 20 :] for name in names])
     low, high = np.nanmin(late), np.nanmax(late)
@@ -215,20 +216,27 @@ def loss_curves(history, names=("loss",), alt=None):
     return figure
 
 
-def score_matrix(score, factor_names=(), alt=None):
-    """The matrix behind a metric's Score: a factor a row, a latent axis a column."""
+def score_matrix(score, factor_names=(), of="", alt=None):
+    """The matrix behind a metric's Score: a factor a row, a latent axis a column.
+
+    of: whose code on which data, for the title. The colours run from 0 to 1 in every figure, so
+    that two matrices can be compared.
+    """
     matrix = score.matrix
     n_factors, n_axes = matrix.shape
     names = factor_names or [f"v{i}" for i in range(n_factors)]
     if len(names) != n_factors:
         raise ValueError(f"{len(names)} factor names for {n_factors} factors")
     best = ", ".join(f"{name} at z{row.argmax()}" for name, row in zip(names, matrix, strict=True))
-    alt = alt or f"{score.label} for each factor and latent axis; largest for {best}. {score}."
+    about = [of, str(score)] if of else [str(score)]
+    text = f"{score.label} for each factor and latent axis; largest for {best}."
+    alt = alt or f"{text} {': '.join(about)}."
     figure, axes = subplots(alt=alt, size=(2.2 + 0.42 * n_axes, 1.0 + 0.34 * n_factors))
-    shown = axes.imshow(matrix.numpy(), cmap="Blues", vmin=0, aspect="auto")
+    top = max(1, matrix.max().item())
+    shown = axes.imshow(matrix.numpy(), cmap="Blues", vmin=0, vmax=top, aspect="auto")
     axes.set_xticks(range(n_axes), [f"z{j}" for j in range(n_axes)])
     axes.set_yticks(range(n_factors), names)
-    axes.set_title(str(score), fontsize=9)
+    axes.set_title("\n".join(about), fontsize=9)
     axes.tick_params(length=0)
     figure.colorbar(shown, ax=axes, label=score.label)
     return figure
@@ -250,7 +258,7 @@ def intervals(sweep, names, live=None, labels=None, unit="", alt=None):
         )
     summary = [f"{label}: {interval(found[n])}" for n, label in zip(names, labels, strict=True)]
     figure, axes = subplots(
-        1, len(names), alt=alt or "; ".join(summary), size=(2.4 * len(names), 2.6), squeeze=False
+        1, len(names), alt=alt or "; ".join(summary), size=(2.3 * len(names), 2.8), squeeze=False
     )
     for ax, name, label in zip(axes[0], names, labels, strict=True):
         values, mean = found[name], interval(found[name])
@@ -261,30 +269,44 @@ def intervals(sweep, names, live=None, labels=None, unit="", alt=None):
             ax.plot(0.6, live[name], "D", color="C1", label="this run")
         ax.set(title=label, xlim=(-0.3, 0.9), xticks=[], ylabel=unit)
         ax.title.set_fontsize(10)
-    axes[0][-1].legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    _legend_below(axes[0][0])
     if sweep.out_of_date:
         figure.suptitle("stored runs are out of date", color="C3", fontsize=9)
     return figure
+
+
+def _legend_below(axes):
+    """What the markers of `axes` mean, once a figure and below it."""
+    if not axes.figure.legends:
+        handles, labels = axes.get_legend_handles_labels()
+        place = {"loc": "outside lower center", "ncols": len(labels)}
+        axes.figure.legend(handles, labels, **place, frameon=False, fontsize=9)
 
 
 def seed_panel(axes, sweep, names, labels, live):
     """Stored values of several recorded rows in one panel, a column each.
 
     Grey dots are the seeds of `sweep` (a evidence.Sweep), the square is their mean with its 95 %
-    interval, where there are two or more; the diamond is this run's value.
+    interval, where there are two or more; the diamond is this run's value. A legend below the
+    figure says so.
     names: recorded rows. labels: what the columns are called. live: this run's values by name.
     """
     from .results import interval
 
+    titles = ("stored seeds", "mean, 95 % interval", "this run")
     for k, name in enumerate(names):
+        dots, square, diamond = titles if k == 0 else ("", "", "")
         values = sweep.values(name)
-        axes.plot([k] * len(values), values, "o", color="0.6", markersize=4)
+        axes.plot([k] * len(values), values, "o", color="0.6", markersize=4, label=dots)
         if len(values) > 1:
             mean = interval(values)
             spread = [[mean.mean - mean.low], [mean.high - mean.mean]]
-            axes.errorbar(k + 0.15, mean.mean, spread, fmt="s", color="C0", capsize=4, markersize=4)
-        axes.plot(k + 0.3, live[name], "D", color="C1", markersize=5)
-    axes.set_xticks([k + 0.15 for k in range(len(names))], labels, rotation=40, ha="right")
+            style = {"fmt": "s", "color": "C0", "capsize": 4, "markersize": 4}
+            axes.errorbar(k + 0.15, mean.mean, spread, label=square, **style)
+        axes.plot(k + 0.3, live[name], "D", color="C1", markersize=5, label=diamond)
+    ticks = [k + 0.15 for k in range(len(names))]
+    axes.set_xticks(ticks, labels, rotation=40, ha="right", rotation_mode="anchor")
+    _legend_below(axes)
     if sweep.out_of_date:
         axes.annotate(
             "stored runs are out of date", (0.02, 0.02), xycoords="axes fraction", color="C3"

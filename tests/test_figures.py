@@ -239,8 +239,15 @@ def test_intervals_show_every_seed_and_name_the_mean(three_seeds):
 
 
 def test_a_seed_panel_shows_seeds_mean_interval_and_this_run(three_seeds):
-    _, axes = figures.subplots(alt="a panel")
-    figures.seed_panel(axes, three_seeds, ["mig"], ["VAE"], {"mig": 0.25})
+    figure, (axes, other) = figures.subplots(1, 2, alt="two panels")
+    for panel in (axes, other):
+        figures.seed_panel(panel, three_seeds, ["mig"], ["VAE"], {"mig": 0.25})
+    (legend,) = figure.legends  # one for all panels
+    assert {text.get_text() for text in legend.get_texts()} == {
+        "stored seeds",
+        "mean, 95 % interval",
+        "this run",
+    }
     dots, *_, run = axes.lines
     assert dots.get_ydata().tolist() == [0.1, 0.2, 0.3]
     assert run.get_ydata().tolist() == [0.25]

@@ -326,7 +326,9 @@ def test_a_report_holds_what_each_metric_gives():
 
 def test_a_score_is_drawn_as_its_matrix():
     v = levels(300)
-    figure = figures.score_matrix(metrics.mig(v, v), ["floor", "wall", "object"])
+    figure = figures.score_matrix(metrics.mig(v, v), ["floor", "wall", "object"], "VAE on rooms")
+    assert figure.axes[0].get_title().startswith("VAE on rooms\nMIG ")
+    assert figure.axes[0].images[0].get_clim() == (0, 1)  # the same for all
     assert "floor at z0, wall at z1, object at z2" in figure.alt
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == ["floor", "wall", "object"]
