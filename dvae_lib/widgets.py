@@ -82,14 +82,15 @@ STILL = """
 def png(image):
     """One image (C, H, W), uint8 or float in [0, 1], as PNG bytes enlarged without blur.
 
-    A Matplotlib figure is drawn as it is. It is laid out the first time; drawn again, it keeps
-    its layout, which takes as long as drawing.
+    A Matplotlib figure is drawn as it is. Drawn again, it keeps its canvas, which knows the sizes
+    of texts, and its layout, since to find one takes as long as drawing.
     """
     if isinstance(image, Figure):
-        canvas = FigureCanvasAgg(image)
-        canvas.draw()
+        if not isinstance(image.canvas, FigureCanvasAgg):
+            FigureCanvasAgg(image)
+        image.canvas.draw()
         image.set_layout_engine("none")
-        picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+        picture = Image.fromarray(np.asarray(image.canvas.buffer_rgba())[..., :3])
     else:
         picture = Image.fromarray(to_pixels(image.unsqueeze(0))[0])
         factor = max(1, SHOWN_PIXELS // max(picture.size))
