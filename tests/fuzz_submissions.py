@@ -269,7 +269,7 @@ def wide(notebook, rng):
 
 def old_code_page(notebook, rng):
     notebook["cells"].append({"cell_type": "markdown", "metadata": {}, "source": "Müller, ½ €"})
-    return json.dumps(notebook, ensure_ascii=False).encode("cp1252"), False
+    return json.dumps(notebook, ensure_ascii=False).encode("cp1252", "replace"), False
 
 
 def format_3(notebook, rng):
