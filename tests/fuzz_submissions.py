@@ -403,7 +403,9 @@ def deserved(mutant, exercise, answers, known):
         and cell["metadata"] == released.metadata
         and not any(f"def {exercise}(" in text for text in others)
     )
-    if plain and _compiles(cell) and not set(_text(cell).split("\n")) <= set(right.split("\n")):
+    handed_out = {line for c in known.cells for line in _text(c).split("\n")}
+    own = set(_text(cell).split("\n")) - handed_out
+    if plain and _compiles(cell) and not own <= set(right.split("\n")):
         most = 0.0  # of several, the last one that is changed counts
     intact = plain and mutant.readable and _text(cell) == right
     return float(intact and _stands_in_place(mutant.cells, at, exercise, known.cells)), most
