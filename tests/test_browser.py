@@ -394,7 +394,7 @@ def test_without_its_kernel_a_widget_says_so_and_a_reopened_notebook_has_its_pic
     page.get_by_text("Restart Kernel…", exact=True).click()
     page.get_by_role("button", name="Confirm Kernel Restart").click()
     says_so.first.wait_for(state="visible", timeout=30 * SECONDS)
-    page.reload()
+    page.goto(f"{lab}/lab/tree/restarted.ipynb?reset")  # with no other notebook beside it
     still.first.wait_for(state="visible", timeout=60 * SECONDS)
     assert still.count() == 2
     assert still.first.get_attribute("alt") == name
