@@ -188,8 +188,9 @@ class LiveImage(Displayed, ipywidgets.HBox):
 
     def show(self):
         """Say that the widget is on a page from now on, by itself."""
-        self._alone = True
-        self.refresh()
+        if not self._alone:
+            self._alone = True
+            self.refresh()
 
     def still(self):
         """The picture with its alternative text, as HTML."""

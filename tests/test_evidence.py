@@ -78,7 +78,7 @@ HARMLESS = {
         replace("    model,\n    players,", "    model: object, players,"),
     ),
     "the words of an error": ("training.py", replace("Lower the learning rate", "Go slower")),
-    "the label of a bar": ("training.py", replace('desc="training"', 'desc="learning"')),
+    "the label of a bar": ("training.py", replace('"desc": "training"', '"desc": "learning"')),
     "a local name where it draws": ("figures.py", replace("sheet", "canvas")),
     "trees not called": ("metrics/boosting.py", replace("learning_rate=0.1", "learning_rate=0.2")),
 }
