@@ -72,7 +72,7 @@ def flaws(room, case, marks):
         points, fair = mark.points.get(exercise, 0), highest * (exercise in case.fair)
         if points > fair or (case.exact and points != fair):
             yield f"{exercise}: {points} points, fair are {fair} ({mark.remark or 'no remark'})"
-        if points < highest and not (mark.remark or "Error" in pages):
+        if points < highest and not (mark.remark or mark.messages.get(exercise)):
             yield f"{exercise}: no reason for {points} points"
     if mark.notebook and mark.highest != POINTS:
         yield f"out of {mark.highest}"
