@@ -31,7 +31,8 @@ import json, sys
 from dvae_lib import classroom
 if __name__ == "__main__":
     marks = classroom.grade(sys.argv[1], workers=2, cell_seconds=float(sys.argv[2]))
-    rows = [[m.student, m.notebook, m.points, m.highest, m.remark] for m in marks]
+    names = "student notebook points highest remark messages".split()
+    rows = [{name: getattr(mark, name) for name in names} for mark in marks]
     json.dump(rows, open(sys.argv[3], "w"))
 """
 DEMO = {  # two exercises; the second check leans on built-in functions
@@ -164,7 +165,8 @@ class Room:
         if status != 0:
             self.end_processes()
             raise AssertionError(f"grading ended with {status}:\n{log[-3000:]}")
-        return {tuple(row[:2]): classroom.Mark(*row) for row in json.loads(out.read_text())}
+        marks = [classroom.Mark(**row) for row in json.loads(out.read_text())]
+        return {(mark.student, mark.notebook): mark for mark in marks}
 
     # Watching
 

@@ -72,7 +72,7 @@ def flaws(room, case, marks):
         points, fair = mark.points.get(exercise, 0), highest * (exercise in case.fair)
         if points > fair or (case.exact and points != fair):
             yield f"{exercise}: {points} points, fair are {fair} ({mark.remark or 'no remark'})"
-        if points < highest and not (mark.remark or "Error" in pages):
+        if points < highest and not (mark.remark or mark.messages.get(exercise)):
             yield f"{exercise}: no reason for {points} points"
     if mark.notebook and mark.highest != POINTS:
         yield f"out of {mark.highest}"
@@ -160,19 +160,29 @@ def test_mutants_are_restored_to_what_they_deserve(tmp_path):
     assert [about for about in found if about[1]] == []
 
 
+def _without_bwrap(folder):
+    """A PATH on which everything is found but bwrap."""
+    links = os.path.join(folder, "bin")
+    os.mkdir(links)
+    for place in os.environ["PATH"].split(os.pathsep):
+        for name in os.listdir(place) if os.path.isdir(place) else ():
+            if name != "bwrap" and not os.path.lexists(os.path.join(links, name)):
+                os.symlink(os.path.join(place, name), os.path.join(links, name))
+    return links
+
+
 def main():
     parser = argparse.ArgumentParser(description="Grade the catalogue of hostile hand-ins.")
     parser.add_argument("names", nargs="*", default=list(HAND_INS))
     parser.add_argument("--without-walls", action="store_true", help="as if bwrap were missing")
     options = parser.parse_args()
-    cases, path = [HAND_INS[name] for name in options.names], None
+    cases = [HAND_INS[name] for name in options.names]
     if options.without_walls:
         cases = [case for case in cases if not case.walled]
-        places = os.environ["PATH"].split(os.pathsep)
-        path = os.pathsep.join(p for p in places if not os.path.exists(os.path.join(p, "bwrap")))
     started, wrong = time.perf_counter(), {}
     for first in range(0, len(cases), CLASS):
         with tempfile.TemporaryDirectory() as folder:
+            path = _without_bwrap(folder) if options.without_walls else None
             wrong |= grade(folder, cases[first : first + CLASS], path)
     for name, reasons in wrong.items():
         print(f"{name}: {'; '.join(reasons)}")
