@@ -48,6 +48,7 @@ class Execute(preprocessors.Execute):
     """
 
     raise_on_iopub_timeout = False
+    startup_timeout = 300  # seconds; of a kernel beside others on a busy machine
     faults = ()
 
     def preprocess(self, nb, resources):
