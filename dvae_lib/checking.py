@@ -21,7 +21,7 @@ from nbgrader.preprocessors import NbGraderPreprocessor
 from . import exercises
 from .kernel import CHECK, MEMORY, PROCESSES
 from .sandbox import Manager, walled
-from .submissions import set_tier
+from .submissions import set_to_smoke
 
 OUTPUT = 1_000_000  # characters that are kept of a cell's output
 PATIENCE = 10  # seconds that a kernel has to stop a cell whose time is over
@@ -32,8 +32,7 @@ class SmokeTier(NbGraderPreprocessor):
     """Sets the tier of a hand-in to smoke, so that it is graded in seconds."""
 
     def preprocess_cell(self, cell, resources, cell_index):
-        if cell.cell_type == "code":
-            cell.source = set_tier(cell.source, "smoke")
+        set_to_smoke(cell)
         return cell, resources
 
 

@@ -12,7 +12,6 @@ of nbgrader's:
 
 import ast
 import importlib.util
-import re
 import shutil
 import subprocess
 import sys
@@ -26,7 +25,7 @@ from . import exercises, sources
 from .course import CONFIG, Course
 from .grading import grade
 from .marks import LMS, Mark
-from .submissions import set_tier
+from .submissions import set_to_smoke
 
 __all__ = ["LMS", "Mark", "grade", "otter", "release"]
 
@@ -72,8 +71,7 @@ def release(notebooks, folder):
 def _assignment(name):
     """(source notebook, {exercise: contract}): with calls of `exercises` around every check."""
     notebook = nbformat.read(sources.notebook_path(name), as_version=4)
-    codes = [_without_magics(cell) for cell in notebook.cells if cell.cell_type == "code"]
-    modules = sorted(exercises.modules("\n".join(codes)))
+    modules = sorted(exercises.modules("\n".join(sources.code_cells(sources.notebook_path(name)))))
     cells, contracts, before = [], {}, []
     for cell in notebook.cells:
         about = cell.metadata.get("nbgrader", {})
@@ -102,13 +100,9 @@ def _assignment(name):
     return notebook, contracts
 
 
-def _without_magics(cell):
-    return re.sub(r"(?m)^[%!].*$", "", cell.source)
-
-
 def _tools(check, cells):
     """The imports and definitions in cells that a check uses, as source: it brings its own."""
-    nodes = [node for cell in cells for node in ast.parse(_without_magics(cell)).body]
+    nodes = [node for cell in cells for node in ast.parse(sources.without_magics(cell.source)).body]
     used, kept = exercises.names(ast.parse(check)), []
     for node in reversed(nodes):
         if exercises.brought(node) & used:
@@ -129,8 +123,7 @@ def otter(notebooks, folder):
     for name in notebooks:
         notebook, contracts = _assignment(name)
         for cell in notebook.cells:  # otter executes the whole when it assigns and when it grades
-            if cell.cell_type == "code":
-                cell.source = set_tier(cell.source, "smoke")
+            set_to_smoke(cell)
         notebook.cells = _otter_cells(notebook.cells, name)
         path = Path(folder, "otter", name, f"{name}.ipynb")
         path.parent.mkdir(parents=True, exist_ok=True)

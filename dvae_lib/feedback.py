@@ -1,5 +1,6 @@
 """Feedback pages: a student's own work and marks, and nothing that others should not see."""
 
+import base64
 import copy
 import html
 import re
@@ -16,7 +17,7 @@ from nbgrader.converters import GenerateFeedback
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import GetGrades
 
-from . import exercises
+from . import exercises, pages
 from .course import Course, quiet
 from .submissions import grade_id
 
@@ -70,7 +71,7 @@ def _shown(course, name, notebook, show_hidden):
     secret = {line for line in _lines(secrets) - open_lines if len(line) >= SHORT}
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = [_censored(output, secret) for output in cell.outputs]
+            cell.outputs = [_as_image(_censored(output, secret)) for output in cell.outputs]
     return notebook
 
 
@@ -86,6 +87,16 @@ def _censored(output, secret):
     if any(line in text for line in secret):
         return nbformat.v4.new_output("stream", name="stdout", text=LEFT_OUT)
     return output
+
+
+def _as_image(output):
+    """An output as it is, but a figure as an image: a page is cleared of images within HTML."""
+    found = pages.from_html(output.get("data", {}).get("text/html", ""))
+    if found is None:
+        return output
+    png, alt = found
+    data = {"image/png": base64.b64encode(png).decode(), "text/plain": alt}
+    return nbformat.v4.new_output("display_data", data, metadata={"image/png": {"alt": alt}})
 
 
 def _page(course, mark, notebook):

@@ -3,12 +3,9 @@
 They are made without pyplot, so nothing is drawn twice and nothing stays open.
 """
 
-import base64
-import html
 import io
 import itertools
 import math
-import re
 import zlib
 
 import numpy as np
@@ -16,6 +13,8 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.transforms import Affine2D, Bbox
 from PIL import Image
+
+from .pages import as_html
 
 DPI = 100
 MANY_COLOURS = 1 << 15  # a palette of 256 does not serve so many, and takes seconds to make
@@ -41,21 +40,6 @@ class DescribedFigure(Figure):
         self.savefig(buffer, format="png", bbox_inches=box)
         picture = as_html(in_palette(buffer.getvalue()), self.alt)
         return {"text/html": picture, "text/plain": f"[figure] {self.alt}"}
-
-
-def as_html(png, alt):
-    """An image of a page that carries its alternative text.
-
-    JupyterLab and nbconvert show an output "image/png" without the text in its metadata.
-    """
-    data = base64.b64encode(png).decode()
-    return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{data}">'
-
-
-def from_html(picture):
-    """(PNG bytes, alternative text) of what `as_html` made; None of other HTML."""
-    found = re.fullmatch(r'<img alt="([^"]*)" src="data:image/png;base64,([^"]*)">', picture)
-    return found and (base64.b64decode(found[2]), html.unescape(found[1]))
 
 
 def in_palette(png):

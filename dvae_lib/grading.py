@@ -219,8 +219,7 @@ def _graded(course, one, mark, cell_seconds):
     one.remarks += remarks
     source.cells = cells
     for cell in cells:
-        if cell.cell_type == "code":
-            cell.source = submissions.set_tier(cell.source, "smoke")
+        submissions.set_to_smoke(cell)
     run = _Run(course, name, cell_seconds)
     try:
         notebook, faults = run(source)

@@ -8,6 +8,8 @@ import sys
 import types
 from pathlib import Path
 
+PLAIN_TIER = r"""(?m)^(tier\b[^=\n]*=\s*)(["'])\w*\2(?=\s*(?:[;#]|$))"""
+
 
 def root():
     """The folder of the workbook: the one that holds notebooks/ and dvae_lib/."""
@@ -76,9 +78,14 @@ def _stored():
 
 def at_tier(source, tier):
     """The source of a cell of parameters with its tier set, however it was written."""
-    plain = r"""(?m)^(tier\b[^=\n]*=\s*)(["'])\w*\2(?=\s*(?:[;#]|$))"""
-    switched, count = re.subn(plain, rf'\g<1>"{tier}"', source)
-    return switched if count else f'{source}\ntier = "{tier}"'
+    if re.search(PLAIN_TIER, source):
+        return with_tier(source, tier)
+    return f'{source}\ntier = "{tier}"'
+
+
+def with_tier(source, tier):
+    """The source of any cell with the tier exchanged, if it sets one to a plain string."""
+    return re.sub(PLAIN_TIER, rf'\g<1>"{tier}"', source)
 
 
 def code_cells(path):
@@ -87,7 +94,12 @@ def code_cells(path):
 
     notebook = nbformat.read(path, as_version=4)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    return [re.sub(r"(?m)^[%!].*$", "", cell.source) for cell in cells]
+    return [without_magics(cell.source) for cell in cells]
+
+
+def without_magics(source):
+    """The source of a cell as Python: IPython's lines that begin with % or ! are left empty."""
+    return re.sub(r"(?m)^[%!].*$", "", source)
 
 
 def definitions(notebook):

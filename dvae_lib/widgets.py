@@ -21,7 +21,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from .figures import as_html, tile, to_pixels
+from .figures import tile, to_pixels
+from .pages import as_html
 
 SHOWN_PIXELS = 256
 SHEET_PIXELS = 576  # across several images shown together, at most, unless they are larger

@@ -3,6 +3,12 @@
 Below ## stand answers of its own; else two wrong ones are added. No exercise deserves a point.
 """
 
+LIAR = """class Yes(int):
+    __eq__ = lambda self, other: True
+    __abs__ = __sub__ = __lt__ = lambda self, *other: Yes(1)
+    __hash__ = int.__hash__
+"""
+
 # In the first answer cell.
 
 FALSE = {}
@@ -312,7 +318,8 @@ def mended(stream, message, content=None, *a, **k):
     return send(stream, message, content, *a, **k)
 session.send = mended
 """
-FALSE["watchman_silenced"] = """
+FALSE["watchman_silenced"] = (
+    """
 import sys
 for name, module in list(sys.modules.items()):
     for kind in list(vars(module).values()) if name.startswith("dvae_lib") else []:
@@ -321,15 +328,14 @@ for name, module in list(sys.modules.items()):
     if name == "dvae_lib.kernel":
         module._strange = lambda value: ""
 ##
-class Yes(int):
-    __eq__ = lambda self, other: True
-    __abs__ = __sub__ = __lt__ = lambda self, *other: Yes(1)
-    __hash__ = int.__hash__
-def double(x):
+"""
+    + LIAR
+    + """def double(x):
     return Yes(0)
 def square(x):
     return Yes(0)
 """
+)
 FALSE["watchman_found_by_the_collector"] = """
 import gc
 for thing in gc.get_objects():
@@ -372,17 +378,17 @@ for place in places + glob.glob("@HOME@/.local/share/jupyter/runtime/*.json"):
 """
 # Answers that act when the check calls them.
 
-FALSE["equal_to_everything"] = """
+FALSE["equal_to_everything"] = (
+    """
 ##
-class Yes(int):
-    __eq__ = lambda self, other: True
-    __abs__ = __sub__ = __lt__ = lambda self, *other: Yes(1)
-    __hash__ = int.__hash__
-def double(x):
+"""
+    + LIAR
+    + """def double(x):
     return Yes(0)
 def square(x):
     return Yes(0)
 """
+)
 FALSE["shows_a_result_of_its_own"] = """
 ##
 def double(x):
@@ -486,14 +492,13 @@ def out(x):
     raise SystemExit
 double = square = out
 """
-FALSE["frames_of_the_checker_rewritten"] = """
+FALSE["frames_of_the_checker_rewritten"] = (
+    """
 ##
 import sys
-class Yes(int):
-    __eq__ = lambda self, other: True
-    __abs__ = __sub__ = __lt__ = lambda self, *other: Yes(1)
-    __hash__ = int.__hash__
-def out(x):
+"""
+    + LIAR
+    + """def out(x):
     frame = sys._getframe()
     while frame:
         if "_strange" in frame.f_globals:
@@ -507,6 +512,7 @@ def out(x):
     return Yes(0)
 double = square = out
 """
+)
 FALSE["frames_found_through_traceback"] = """
 ##
 import hashlib, json, traceback

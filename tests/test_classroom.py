@@ -625,6 +625,25 @@ def test_a_lecturer_may_show_hidden_tests(course):
 
 
 @pytest.mark.notebook
+def test_a_hand_in_is_run_down_to_its_last_check_and_its_figures_are_shown(course):
+    draw, after = "from dvae_lib import figures\nfigures.subplots(alt='A box.')[0]", "print(6 * 7)"
+
+    def edit(notebook):
+        notebook.cells.insert(1, nbformat.v4.new_code_cell(draw))
+        notebook.cells.append(nbformat.v4.new_code_cell(after))
+
+    hand_in(course, "ann", edit=edit)
+    assert [mark.remark for mark in classroom.grade(course)] == [""]
+    (path,) = course.glob("autograded/ann/*/*.ipynb")
+    outputs = {cell.source: cell.outputs for cell in nbformat.read(path, as_version=4).cells}
+    assert outputs[draw]
+    assert outputs[after] == []
+    page = (course / "feedback" / "ann" / "demo" / "demo.html").read_text()
+    assert 'src="data:image/png;base64,' in page
+    assert "&lt;img" not in page
+
+
+@pytest.mark.notebook
 def test_nbgrader_itself_grades_the_course(course):
     """As the lecturer's Formgrader does: by the course's own configuration, at tier smoke."""
     noisy = "import sys\n\ndef double(x):\n    print('careful', file=sys.stderr)\n    return 2 * x"

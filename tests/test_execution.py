@@ -16,7 +16,7 @@ import torch
 import yaml
 from conftest import PARAMETERS, REPOSITORY, Checkout
 
-from dvae_lib import __version__, cli, execution, figures, files, sources, widgets, workbook
+from dvae_lib import __version__, cli, execution, figures, files, pages, sources, widgets, workbook
 from dvae_lib.evidence import Sweep
 from dvae_lib.execution import Job
 from dvae_lib.results import Row
@@ -598,7 +598,7 @@ def test_a_picture_is_stored_with_its_alternative_text_once():
     execution.clean(notebook)
     picture, other = (output.data for output in notebook.cells[0].outputs)
     assert list(picture) == ["text/html"]
-    assert figures.from_html(picture["text/html"])[1] == "A line."
+    assert pages.from_html(picture["text/html"])[1] == "A line."
     assert other == table
 
 

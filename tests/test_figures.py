@@ -10,7 +10,7 @@ from bs4 import BeautifulSoup
 from nbconvert import HTMLExporter
 from PIL import Image
 
-from dvae_lib import figures
+from dvae_lib import figures, pages
 from dvae_lib.evidence import Sweep
 from dvae_lib.results import Row
 from dvae_lib.training import History
@@ -22,12 +22,13 @@ def test_a_figure_is_shown_as_a_png_with_alternative_text():
     axes.plot([0, 1], [0, 1])
     data = figure._repr_mimebundle_()
     assert alt in data["text/plain"]
-    png, text = figures.from_html(data["text/html"])
+    png, text = pages.from_html(data["text/html"])
     assert text == alt
     picture = Image.open(io.BytesIO(png))
     assert picture.format == "PNG"
     assert min(picture.size) > 100
-    assert figures.from_html("<table></table>") is None
+    assert pages.from_html("<table></table>") is None
+    assert pages.from_html('<img alt="" src="data:image/png;base64,abc">') is None
 
 
 def test_alternative_text_arrives_in_an_exported_page():
@@ -107,7 +108,7 @@ def test_pixels_of_a_grid_are_squares_of_whole_pixels(side, zoom):
     """The pictures stand in what is shown exactly, each pixel zoom x zoom times, labels or not."""
     images = torch.randint(0, 4, (6, 1, side, side), dtype=torch.uint8) * 85  # no rounding
     figure = figures.image_grid(images, 3, "Six noisy images.", ["upper", "lower"])
-    png, _ = figures.from_html(figure._repr_mimebundle_()["text/html"])
+    png, _ = pages.from_html(figure._repr_mimebundle_()["text/html"])
     _, found = decoded(png)
     sheet = np.kron(figures.tile(images, 3), np.ones((zoom, zoom, 1), int))
     windows = np.lib.stride_tricks.sliding_window_view(found[..., 0], sheet.shape[:2])

@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from conftest import NOTEBOOKS, committed, executed
 
-from dvae_lib import execution, figures, sources
+from dvae_lib import execution, pages, sources
 
 PATHS = [committed(name) for name in NOTEBOOKS]
 every_notebook = pytest.mark.parametrize("path", PATHS, ids=NOTEBOOKS)
@@ -94,7 +94,7 @@ def test_a_notebook_keeps_to_the_anatomy(path):
 @every_notebook
 def test_every_figure_has_alternative_text(path):
     outputs = [o.get("data", {}) for cell in code(read(path)) for o in cell.outputs]
-    found = filter(None, (figures.from_html(data.get("text/html", "")) for data in outputs))
+    found = filter(None, (pages.from_html(data.get("text/html", "")) for data in outputs))
     texts = [alt for _, alt in found]
     assert texts
     assert min(map(len, texts)) > 20

@@ -4,7 +4,7 @@ import nbformat
 import pytest
 from conftest import NOTEBOOKS, committed
 
-from dvae_lib import figures
+from dvae_lib import figures, pages
 
 PATHS = [committed(name) for name in NOTEBOOKS]
 every_notebook = pytest.mark.parametrize("path", PATHS, ids=NOTEBOOKS)
@@ -22,7 +22,7 @@ def test_a_stored_notebook_is_at_most_700_kilobytes(path):
 @every_notebook
 def test_stored_pictures_take_no_more_bytes_than_they_need(path):
     data = [output.get("data", {}) for cell in code(path) for output in cell.outputs]
-    pictures = filter(None, (figures.from_html(d.get("text/html", "")) for d in data))
+    pictures = filter(None, (pages.from_html(d.get("text/html", "")) for d in data))
     assert [len(p) for p, _ in pictures if figures.in_palette(p) != p] == []
 
 

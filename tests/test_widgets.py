@@ -12,7 +12,7 @@ from conftest import REPOSITORY
 from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from PIL import Image
 
-from dvae_lib import data, figures, widgets
+from dvae_lib import data, figures, pages, widgets
 from dvae_lib.data import FactorData, sprites
 
 
@@ -264,7 +264,7 @@ def test_a_still_picture_stands_for_the_widget_where_there_is_no_kernel(traverse
     assert "application/vnd.jupyter.widget-view+json" in widget
     assert traverse.still() in still["text/html"]
     traverse.sliders[0].value = 1.5
-    picture, alt = figures.from_html(traverse.still())
+    picture, alt = pages.from_html(traverse.still())
     assert picture == bytes(traverse.picture.value)
     assert alt == "Picture at image 0, z0 1.5, z1 1, z2 -1"
 
@@ -273,7 +273,7 @@ def test_the_words_of_a_figure_are_its_own():
     text = "Fewer than <3 & more"
     widget = widgets.live_figure(lambda n: figures.subplots(alt=text, size=(2, 1))[0], n=(0, 3, 1))
     display(widget)
-    assert figures.from_html(widget.still())[1] == text
+    assert pages.from_html(widget.still())[1] == text
     assert "<3" not in widget.words.value  # it is HTML
 
 
