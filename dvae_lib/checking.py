@@ -65,7 +65,7 @@ class Execute(preprocessors.Execute):
             self.known = self.work / f"{name}.reference"
             self._tell()
             self.shown = {self.known.name: str(self.known)}
-            for stored in ("results", "models"):  # the notebook opens them beside itself
+            for stored in ("results", "models", "definitions"):  # it opens them beside itself
                 if (folder / stored).is_dir() and not (folder / stored).is_symlink():
                     self.shown[stored] = str(folder / stored)
                     if not walled():

@@ -5,7 +5,7 @@ of nbgrader's:
 
     source/A/A.ipynb      with solutions and hidden tests; never handed out
     release/A/            what students get: A.ipynb, A.reference, the library's wheel, and
-                          results/ and models/, where some are stored
+                          results/, models/ and definitions/, where it opens some
     submitted/S/A/        put there by nbgrader's exchange, JupyterHub or hand: what student S did
     autograded/S/A/, feedback/S/A/, grades.csv, statistics.csv, gradebook.db   written by `grade`
 """
@@ -34,8 +34,8 @@ HANDOUT = """Install the workbook once, in a Python 3.11 or later:
     pip install {wheel}
 
 Then open {notebook}.ipynb with `jupyter lab`. Write your answers in the cells that say so, run the
-check below each, and hand in {notebook}.ipynb. Keep {notebook}.reference beside it: where a check
-does not pass, the notebook goes on with the reference's answer.
+check below each, and hand in {notebook}.ipynb. Keep {notebook}.reference and the folders beside it,
+which it opens: where a check does not pass, the notebook goes on with the reference's answer.
 """
 
 
@@ -64,6 +64,10 @@ def release(notebooks, folder):
                 if stored.exists():  # results/ or models/, which the notebook opens beside itself
                     (source / stored.parent.name).mkdir(exist_ok=True)
                     shutil.copy(stored, source / stored.parent.name)
+            for other, text in sources.definitions_for(name).items():
+                path = source / "definitions" / sources.definitions_path(other).name
+                path.parent.mkdir(exist_ok=True)
+                path.write_text(text)
             course.generate(name)
     return [folder / "release" / name / f"{name}.ipynb" for name in texts]
 

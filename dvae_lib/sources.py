@@ -8,6 +8,8 @@ import sys
 import types
 from pathlib import Path
 
+from . import exercises
+
 PLAIN_TIER = r"""(?m)^(tier\b[^=\n]*=\s*)(["'])\w*\2(?=\s*(?:[;#]|$))"""
 
 
@@ -107,16 +109,50 @@ def definitions(notebook):
 
     Of the top-level statements, imports, functions, classes and assignments to NAMES_IN_CAPITALS
     are kept, these where they need no call and no other name. The last definition of a name wins,
-    as in a run of the notebook.
+    as in a run of the notebook. Outside a checkout they are read from beside the notebook that
+    asks for them, where `definitions_for` put them.
     """
-    path = notebook_path(notebook)
-    module = types.ModuleType(path.stem)
+    name = Path(notebook).stem
+    if in_checkout():
+        path = notebook_path(name)
+        tree = _kept(path)
+    else:
+        path = definitions_path(name)
+        tree = ast.parse(exercises.unpack(path)["source"])
+    # Classes and dataclasses look their module up by name.
+    module = sys.modules[f"notebook_{name}"] = types.ModuleType(f"notebook_{name}")
     module.__file__ = str(path)
-    kept = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
+    exec(compile(tree, str(path), "exec"), module.__dict__)
+    return module
+
+
+def definitions_for(notebook):
+    """{name: packed text} of the definitions that a notebook takes from others, and they in turn.
+
+    For `definitions_path`; packed, since other exercises' answers are among them.
+    """
+    found, waiting = {}, [notebook]
+    while waiting:
+        code = "\n".join(code_cells(notebook_path(waiting.pop())))
+        for name in re.findall(r'definitions\("(\w+)"\)', code):
+            if name not in found:
+                found[name] = exercises.pack({"source": ast.unparse(_kept(notebook_path(name)))})
+                waiting.append(name)
+    return found
+
+
+def definitions_path(notebook):
+    """Where the definitions of a notebook lie outside a checkout: beside the one that uses them."""
+    return Path.cwd() / "definitions" / f"{notebook}.packed"
+
+
+def _kept(path):
+    """The statements of a notebook that `definitions` keeps."""
+    kinds = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
     body, constants = [], set()
     for source in code_cells(path):
         for node in ast.parse(source).body:
-            if isinstance(node, kept):
+            if isinstance(node, kinds):
                 body.append(node)
             elif (
                 isinstance(node, ast.Assign)
@@ -126,11 +162,7 @@ def definitions(notebook):
             ):
                 body.append(node)
                 constants |= {t.id for t in node.targets}
-    # Classes and dataclasses look their module up by name.
-    sys.modules[f"notebook_{path.stem}"] = module
-    module.__name__ = f"notebook_{path.stem}"
-    exec(compile(ast.Module(body, []), str(path), "exec"), module.__dict__)
-    return module
+    return ast.Module(body, [])
 
 
 def commit():
