@@ -54,7 +54,7 @@ def codes(taught):
 def tiny(taught, codes, digits):
     """A small network in training mode, a recogniser that is done, and a batch of 16."""
     torch.manual_seed(0)
-    vae = taught.TwoCodeVAE((3, 32, 32), 4, codes["both"], **TINY)
+    vae = taught.TwoCodeVAE((3, 32, 32), 4, codes["both"], sigma=0.25, **TINY)
     with torch.no_grad():  # as new, a decoder and a reader hardly heed their codes
         vae.decoder.layers[0].weight *= 20
         vae.decoder.layers[-1].weight *= 20
@@ -471,18 +471,31 @@ def test_bound_1_of_a_gaussian_channel(taught, noise):
         assert bound(b, w).item() == pytest.approx(exact - gap, abs=0.03)
 
 
+@pytest.mark.parametrize("scale", [0.3, 1.0, 2.0])
+def test_bound_1_is_too_high_by_the_divergence_from_the_prior(taught, scale):
+    """Codes in other units tell as much: the excess is KL(q(z1) || p(z1)), and never below 0."""
+    n, variance = 100_000, 0.25
+    z1 = torch.randn(n, 1, generator=rng())
+    x = (z1 + variance**0.5 * torch.randn(n, 1, generator=rng(1)))[:, :, None, None]
+    gain = 1 / (1 + variance)
+    reader = Reading(scale * gain, math.log(variance * gain * scale**2))
+    found = taught.bound_1(SimpleNamespace(d1=1, encoder=reader), x, scale * z1).item()
+    excess = (scale**2 - 1) / 2 - math.log(scale)
+    assert found == pytest.approx(0.5 * math.log(1 + 1 / variance) + excess, abs=0.02)
+
+
 def test_bound_1_moves_what_made_the_image_and_not_the_reading(taught):
     encoder = Reading(0.5, -1.0)
     z1 = torch.randn(20, 3, generator=rng(), requires_grad=True)
     x = (2 * z1.detach())[:, :, None, None].requires_grad_()
     taught.bound_1(SimpleNamespace(d1=3, encoder=encoder), x, z1).backward()
     assert encoder.gain.grad is None
-    # of -(z1 - x / 2)² e / 2, averaged over 20 images, with the image equal to twice the code
+    # of (z1² - (z1 - x / 2)² e) / 2, averaged over 20 images, with the image at twice the code + .4
     z1.grad, x.grad = None, None
     x.data += 0.4
     taught.bound_1(SimpleNamespace(d1=3, encoder=encoder), x, z1).backward()
     off = 0.2 * math.e / 20
-    assert torch.allclose(z1.grad, torch.full_like(z1, off), rtol=1e-4)
+    assert torch.allclose(z1.grad, z1.detach() / 20 + off, rtol=1e-4)
     assert torch.allclose(x.grad, torch.full_like(x, -off / 2), rtol=1e-4)
 
 
@@ -543,7 +556,7 @@ def test_the_loss_with_all_terms(taught, tiny, noise):
         made = made + 0.25 * torch.randn_like(made) if noise else made
         mean, log_var = vae.encoder(made).chunk(2, 1)
         log_q1 = Normal(mean, (0.5 * log_var).exp()).log_prob(z1).sum(1).mean()
-        b1 = 4 * 0.5 * math.log(2 * math.pi * math.e) + log_q1
+        b1 = log_q1 - Normal(0, 1).log_prob(z1).sum(1).mean()
         scores, points = recogniser(made).split([10, 2], 1)
         angles = taught.circle(10)
         b2 = math.log(100) - F.cross_entropy(scores, others[:, 0])
@@ -600,7 +613,9 @@ def parts(vae, recogniser):
 def test_a_player_moves_its_own_alone(taught, tiny, monkeypatch):
     vae, recogniser, batch = tiny
     weights = taught.Weights(0.5, 30.0, 40.0)
-    model, reader = players_of(taught, monkeypatch, vae, weights, [batch], 10, recogniser)
+    model, *readers = players_of(taught, monkeypatch, vae, weights, [batch], 10, recogniser)
+    reader, again = readers
+    assert again is reader  # two moves a step
     modules = parts(vae, recogniser)
     assert changed(modules, lambda: one_move(model, batch)) == {"encoder", "decoder"}
     assert changed(modules, lambda: one_move(reader, batch)) == {"reader"}
