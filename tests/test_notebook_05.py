@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from answers_05 import RIGHT, WRONG  # noqa: F401 (test_answers.py looks for them here)
+from answers_05 import REJECTED, RIGHT, WRONG  # noqa: F401 (test_answers.py looks for them here)
+from exercises import assert_rejected
 from scipy import ndimage, stats
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.naive_bayes import GaussianNB
@@ -890,3 +891,8 @@ def test_close_faces_keep_to_their_ranges(taught):
     assert found.factor_values[found.column("yaw")] == (-20, -10, 0, 10, 20)
     assert found.factor_values[found.column("intensity")] == (1.0,)
     assert found.factor_sizes[0] == 5
+
+
+@pytest.mark.parametrize(("exercise", "answer"), REJECTED)
+def test_rarer_mistakes_are_rejected(exercise, answer):
+    assert_rejected(NOTEBOOK, exercise, "is not|expected|is nan", answer)
