@@ -615,6 +615,7 @@ REJECTED = [
     ("bounds", log_q_by(lambda p, q: (p.sum(1) * q.log().T).sum())),
     ("bounds", information_for_any_guess),
     ("bounds", of_one(lambda b1, b2: (b1 * math.nan, b2))),
+    ("bounds", of_one(lambda b1, b2: (b1, b2 if math.isfinite(b2) else 0 * b2))),
     ("bounds", bounds_without_care_for_zeros),
     ("recognition", recognition_with(lambda a, e: -torch.cdist(a, e).square())),
     ("recognition", recognition_with(by_distances)),

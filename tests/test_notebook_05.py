@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 from answers_05 import REJECTED, RIGHT, WRONG  # noqa: F401 (test_answers.py looks for them here)
 from exercises import assert_rejected
-from scipy import ndimage, stats
+from scipy import ndimage, special, stats
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.naive_bayes import GaussianNB
 from torch import nn
 from torch.distributions import Independent, Normal, kl_divergence
 
-from dvae_lib import data, training, workbook
+from dvae_lib import data, nets, training, workbook
 
 NOTEBOOK = "05_two_code_information"
 TINY = {"channels": (8, 8, 8), "hidden": 32}
@@ -414,6 +414,42 @@ def test_the_encoder_looks_at_the_image_alone_through_noise(taught, codes, digit
         assert not torch.equal(made, network.decode(found[0], z2.flip(0)))
 
 
+def test_the_encoder_is_never_too_sure(taught):
+    """The mean is NormedEncoder's; log_var is softly above the floor, far above it as it was."""
+    torch.manual_seed(0)
+    floored = taught.FlooredEncoder((3, 32, 32), 6, **TINY).eval()
+    plain = nets.NormedEncoder((3, 32, 32), 6, **TINY).eval()
+    plain.load_state_dict(floored.state_dict())
+    x = torch.rand(5, 3, 32, 32, generator=rng())
+    for bias in (-50.0, -2.0, 0.0, 30.0):
+        for net in (plain, floored):
+            net.layers[-1].bias.data[3:] = bias
+        with torch.no_grad():
+            (mean, raw), (found_mean, log_var) = (net(x).chunk(2, 1) for net in (plain, floored))
+        assert torch.equal(mean, found_mean)
+        expected = np.logaddexp(raw.double().numpy(), taught.FLOOR)
+        assert np.allclose(log_var, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["digit", "hue"])
+def test_a_saved_pair_holds_both_codes(taught, codes, digits, monkeypatch, name):
+    """Images to means of z1 beside the average z2 of a guess; codes to the decoder's images."""
+    monkeypatch.setattr(taught, "run", SimpleNamespace(device="cpu"), raising=False)
+    specified, x = codes[name], digits.floats(range(6))
+    vae = taught.TwoCodeVAE((3, 32, 32), 4, specified, sigma=0.1, **TINY).eval()
+    outputs = torch.randn(6, specified.size, generator=rng())
+    encode, decode = taught.Encode(vae, lambda seen: outputs, digits), taught.Decode(vae)
+    with torch.no_grad():
+        found = encode(x)
+        assert torch.equal(found, encode(x))
+        assert torch.equal(decode(found), vae.decode(found[:, :4], found[:, 4:]))
+        assert torch.equal(found[:, :4], vae.encoder(x + encode.noise)[:, :4])
+    table = specified.tables[0].double().numpy()
+    guess = special.softmax(outputs.double().numpy() @ table.T, 1)
+    assert np.allclose(found[:, 4:], guess @ table, atol=1e-5)
+    assert 0.08 < encode.noise.std() < 0.12
+
+
 @pytest.mark.parametrize("mode", [True, False])
 def test_a_frozen_network_passes_gradients_on_and_stays(taught, mode):
     torch.manual_seed(0)
@@ -768,6 +804,26 @@ def test_slant_is_a_regression_of_columns_on_rows(taught, digits):
         assert ink.item() == pytest.approx(light.mean(), abs=1e-5)
 
 
+def test_style_within_a_digit_is_a_standard_score(taught, digits):
+    """By scipy, digit by digit; the ink of an 8 among 8s says nothing of the ink of 1s."""
+    batch = taught.FreshDigits(digits, 400, 3)[0]
+    table, digit = taught.style_table(batch), batch.factors[:, 0]
+    found = taught.style_within(batch.images, digit, table)
+    style = taught.stroke_style(batch.images).double().numpy()
+    for k in range(10):
+        rows = (digit == k).numpy()
+        expected = stats.zscore(style[rows], ddof=1).clip(-4, 4)
+        assert np.allclose(found[digit == k], expected, atol=1e-3)
+    bold = (1.5 * batch.images).clamp(0, 1)
+    assert (taught.style_within(bold, digit, table)[:, 0] >= found[:, 0] - 1e-4).all()
+
+
+def test_correlation_of_a_constant_is_none(taught):
+    a = torch.randn(50, 2, generator=rng(), dtype=torch.float64)
+    b = torch.stack([a[:, 0], torch.full((50,), 4.0)], 1)
+    assert taught.correlation(a, b) == pytest.approx(0.5)
+
+
 def test_correlation_is_scipys(taught):
     a, b = torch.randn(2, 50, 3, generator=rng(), dtype=torch.float64)
     b = b + a * torch.tensor([1.0, -2.0, 0.0])
@@ -829,14 +885,18 @@ def test_swaps_of_a_network_that_is_known(taught, codes, digits, monkeypatch):
             return torch.stack([batch.factors[:, 0], vae.hue(x)], 1)
 
         monkeypatch.setattr(taught, "judge", judge, raising=False)
-        other = workbook.definitions("04_label_relevant_vae")
-        monkeypatch.setattr(taught, "other", other, raising=False)
+        notebook_04 = workbook.definitions("04_label_relevant_vae")
+        monkeypatch.setattr(taught, "notebook_04", notebook_04, raising=False)
         made, own = taught.remake(vae, batch, giver)
         assert torch.allclose(own, batch.images, atol=2 / 255)
         hues = batch.factors[giver if obeys else slice(None), 1]
         assert torch.equal(vae.hue(made), hues)
         found[obeys] = taught.swapped(
-            vae, batch, giver, lambda x, vae=vae: 50 * taught.circle(10)[vae.hue(x)]
+            vae,
+            batch,
+            giver,
+            lambda x, vae=vae: 50 * taught.circle(10)[vae.hue(x)],
+            taught.style_table(batch),
         )
     for row in found.values():
         assert row["digit right"] == 1
