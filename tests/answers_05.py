@@ -497,6 +497,11 @@ WRONG = [
     ("bounds", "infinitely much", log_q_by(partial(clipped, least=1e-300))),
     ("bounds", "infinitely much", log_q_by(lambda p, q: (p * q.log()).nan_to_num().sum())),
     ("bounds", "infinitely much", log_q_by(lambda p, q: (p * q.log()).nan_to_num(neginf=0).sum())),
+    (
+        "bounds",
+        "infinitely much",
+        of_one(lambda b1, b2: (b1, b2 if math.isfinite(b2) else 0 * b2)),  # nan for B2
+    ),
     ("bounds", "K1 = 2", log_q_by(lambda p, q: (p * (q + 1e-8).log()).sum())),
     ("bounds", "infinitely much", log_q_by(lambda p, q: (p * (q + 1e-16).log()).sum())),
     ("bounds", "leave the tables", bounds_in_place),
@@ -615,7 +620,6 @@ REJECTED = [
     ("bounds", log_q_by(lambda p, q: (p.sum(1) * q.log().T).sum())),
     ("bounds", information_for_any_guess),
     ("bounds", of_one(lambda b1, b2: (b1 * math.nan, b2))),
-    ("bounds", of_one(lambda b1, b2: (b1, b2 if math.isfinite(b2) else 0 * b2))),
     ("bounds", bounds_without_care_for_zeros),
     ("recognition", recognition_with(lambda a, e: -torch.cdist(a, e).square())),
     ("recognition", recognition_with(by_distances)),
