@@ -432,9 +432,8 @@ def test_the_encoder_is_never_too_sure(taught):
 
 
 @pytest.mark.parametrize("name", ["digit", "hue"])
-def test_a_saved_pair_holds_both_codes(taught, codes, digits, monkeypatch, name):
+def test_a_saved_pair_holds_both_codes(taught, codes, digits, name):
     """Images to means of z1 beside the average z2 of a guess; codes to the decoder's images."""
-    monkeypatch.setattr(taught, "run", SimpleNamespace(device="cpu"), raising=False)
     specified, x = codes[name], digits.floats(range(6))
     vae = taught.TwoCodeVAE((3, 32, 32), 4, specified, sigma=0.1, **TINY).eval()
     outputs = torch.randn(6, specified.size, generator=rng())
@@ -951,6 +950,79 @@ def test_close_faces_keep_to_their_ranges(taught):
     assert found.factor_values[found.column("yaw")] == (-20, -10, 0, 10, 20)
     assert found.factor_values[found.column("intensity")] == (1.0,)
     assert found.factor_sizes[0] == 5
+
+
+class FacePainter:
+    """Images are their levels, a channel a factor; z1 holds all, z2 is obeyed or not."""
+
+    def __init__(self, specified, obeys):
+        self.specified, self.obeys = specified, obeys
+
+    def posterior(self, x, z2):
+        return x.flatten(1), torch.full((len(x), 4), -60.0)
+
+    def decode(self, z1, z2):
+        made = z1.clone()
+        if self.obeys:
+            made[:, self.specified.columns[0]] = (z2 @ self.specified.tables[0].T).argmax(1) / 255
+        return made[:, :, None, None]
+
+
+def faces_by_levels(taught, n=4_000):
+    """Random levels as images: (Faces whose judge reads them off, their train and test levels)."""
+    names, sizes = ("expression", "yaw", "light", "skin"), (8, 5, 7, 6)
+    levels = torch.stack([torch.randint(k, (n,), generator=rng(k)) for k in sizes], 1)
+    images = levels.to(torch.uint8)[:, :, None, None]
+    drawn = data.FactorData(
+        "levels", images, levels, names, sizes, tuple(map(tuple, map(range, sizes)))
+    )
+    train, test = drawn.split(0.85, 0)
+    return taught.Faces(train, test, lambda x: (255 * x.flatten(1)).round().long(), None)
+
+
+@pytest.mark.parametrize("name", ["expression", "yaw"])
+@pytest.mark.parametrize("obeys", [True, False])
+def test_swaps_of_faces_of_a_network_that_is_known(taught, monkeypatch, name, obeys):
+    monkeypatch.setattr(
+        taught, "notebook_04", workbook.definitions("04_label_relevant_vae"), raising=False
+    )
+    of = faces_by_levels(taught)
+    k = of.test.column(name)
+    table = taught.arc(5) if name == "yaw" else torch.eye(8)
+    vae = FacePainter(taught.Specified([k], [table]), obeys)
+    found = taught.judge_faces(of, vae, name, of.test.factors)
+    other = {"expression": "yaw", "yaw": "expression"}[name]
+    assert set(found) == {"follows", *(f"{kept} kept" for kept in (other, "light", "skin"))}
+    for kept in (other, "light", "skin"):
+        assert found[f"{kept} kept"] == pytest.approx(1)
+    if obeys:
+        assert found["follows"] == pytest.approx(1)
+    elif name == "yaw":  # R² of independent levels
+        assert found["follows"] == pytest.approx(-1, abs=0.7)
+    else:
+        assert found["follows"] == pytest.approx(1 / 8, abs=0.12)
+    # z1 of this network tells everything; without the factor's own channel, nothing of it.
+    given = of.train.factors, of.test.factors
+    assert taught.face_leak(of, vae, name, *given) > 0.9
+    tell_all = vae.posterior
+    hidden = (torch.arange(4) != k).float()
+    vae.posterior = lambda x, z2: (tell_all(x, z2)[0] * hidden, tell_all(x, z2)[1])
+    assert taught.face_leak(of, vae, name, *given) < 0.3
+
+
+def test_expressions_agree_by_accuracy_and_angles_by_r2(taught, monkeypatch):
+    monkeypatch.setattr(
+        taught, "notebook_04", workbook.definitions("04_label_relevant_vae"), raising=False
+    )
+    of = faces_by_levels(taught)
+    levels, off = of.test.factors, of.test.factors.clone()
+    off[::2] = (off[::2] + 1).clamp(max=4)
+    for k, name in enumerate(of.test.factor_names):
+        seen, true = off[:, k].double(), levels[:, k].double()
+        expected = (seen == true).double().mean()
+        if name in ("yaw", "light"):
+            expected = 1 - (seen - true).square().sum() / (true - true.mean()).square().sum()
+        assert of.agreement(off, levels, name) == pytest.approx(expected.item(), abs=1e-5)
 
 
 @pytest.mark.parametrize(("exercise", "answer"), REJECTED)
