@@ -133,6 +133,22 @@ def test_the_explained_share_of_the_variance(taught):
     assert taught.explained_share([[0.0, 2.0], [2.0, 4.0]]) == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize("side", [2, 6, 32])
+def test_half_size_is_a_mean_of_four(taught, side):
+    pixels = np.random.default_rng(side).integers(256, size=(7, 1, side, side), dtype=np.uint8)
+    factors = torch.arange(7)[:, None] % 3
+    images = data.FactorData("noise", torch.from_numpy(pixels), factors, ("f",), (3,), ((0, 1, 2),))
+    small = taught.half_size(images)
+    blocks = images.images.numpy().reshape(7, 1, side // 2, 2, side // 2, 2).astype(float)
+    assert small.images.dtype == torch.uint8
+    assert small.image_shape == (1, side // 2, side // 2)
+    assert np.abs(small.images.numpy() - blocks.mean((3, 5))).max() <= 0.5
+    assert torch.equal(small.factors, images.factors)
+    rendered = data.load("sprites", n=2)
+    assert rendered.renderer
+    assert taught.half_size(rendered).renderer is None  # whose images would be of another size
+
+
 def test_upright_sprites_do_not_depend_on_the_orientation(taught):
     sprites = data.load("sprites", n=40)
     turned = replace(sprites, factors=sprites.factors.clone())

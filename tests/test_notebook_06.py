@@ -999,7 +999,8 @@ def test_both_twins_begin_alike_and_see_the_same_pairs(taught, monkeypatch, form
         assert (history, vae.sigma) == ("history", 0.2)
         assert vae.posterior(images.floats())[0].shape == (40, 5)
     wide, given = {"channels": (4, 6, 8), "hidden": 9}, (images, parts, pairs, loss, R, 9)
-    vae, _ = taught.train_on_pairs(*given, 0.2, net=wide, name="a name")
+    monkeypatch.setattr(taught, "sizes", wide)
+    vae, _ = taught.train_on_pairs(*given, 0.2, name="a name")
     assert {len(p) for p in vae.encoder.parameters()} == {4, 6, 8, 9, 10}
     (state, batch, loss, where), (other, again, twin, _), (*_, named) = seen
     assert all(torch.equal(v, other[k]) for k, v in state.items())
@@ -1208,6 +1209,8 @@ def test_swaps_of_a_network_that_is_known(taught, known):
 
 def test_other_images_teach_both_twins(taught, monkeypatch):
     """Four fifths of them, of half the side; judged on the rest."""
+    notebook_02 = workbook.definitions("02_unsupervised_objectives")
+    monkeypatch.setattr(taught, "notebook_02", notebook_02, raising=False)
     images = a_set([2, 2, 2], 50, side=4)
     monkeypatch.setitem(taught.GROUPS, "rooms", {"first": ("f0", "f2"), "second": ("f1",)})
     for name, value in (
@@ -1276,20 +1279,6 @@ def test_tables_of_scores(taught):
         ("rooms", "gated", "0.00"),
     ]
     assert taught.label("input", "β-VAE", "gated") == "input form, β-VAE, gated"
-
-
-@pytest.mark.parametrize("side", [2, 6, 32])
-def test_half_size_is_a_mean_of_four(taught, side):
-    images = a_set([3], 7, side=side)
-    small = taught.half_size(images)
-    blocks = images.images.numpy().reshape(7, 1, side // 2, 2, side // 2, 2).astype(float)
-    assert small.images.dtype == torch.uint8
-    assert small.image_shape == (1, side // 2, side // 2)
-    assert np.abs(small.images.numpy() - blocks.mean((3, 5))).max() <= 0.5
-    assert torch.equal(small.factors, images.factors)
-    rendered = data.load("sprites", n=2)
-    assert rendered.renderer
-    assert taught.half_size(rendered).renderer is None  # whose images would be of another size
 
 
 def test_every_factor_of_the_small_sets_is_in_a_group(taught):
