@@ -1331,7 +1331,6 @@ def test_tables_are_drawn_and_told(taught, monkeypatch):
         assert len(axis.texts) == 6
         assert [label.get_text() for label in axis.get_xticklabels()] == ["f0", "f1", "f2"]
         assert [label.get_text() for label in axis.get_yticklabels()] == ["g0", "g1"]
-    assert len(taught.draw_tables(tables[:1], ("one",), "alt").axes) == 1
 
 
 def test_scores_against_the_share_of_wrong_pairs(taught, monkeypatch):
