@@ -152,6 +152,20 @@ def test_the_pose_is_that_of_the_mesh():
         assert (torch.rad2deg(given.pose[0]) - expected).abs().max() < 1e-4
 
 
+def test_a_nearer_camera_sees_the_same_face_in_more_pixels():
+    """Half the width: two pixels for one, so that their averages are the middle of the picture."""
+    given = faces.parameters(at_random(12, 3))
+    far, far_face = faces.draw(given)
+    near, near_face = faces.draw(given, width=faces.WIDTH / 2)
+    middle = slice(16, 48)
+    halved = nn.functional.avg_pool2d(near.float(), 2)
+    assert (halved - far[:, :, middle, middle].float()).abs().mean() < 1.5  # of 255: edges alone
+    shares = nn.functional.avg_pool2d(near_face.float(), 2) - far_face[:, :, middle, middle].float()
+    assert shares.abs().mean() < 0.03
+    raised = faces.draw(given, height=faces.HEIGHT + faces.WIDTH / 8)[0]  # an eighth: 8 pixels
+    assert (raised[:, :, 8:].float() - far[:, :, :-8].float()).abs().mean() < 3  # parallax
+
+
 def test_identity_leaves_the_head_where_it_is():
     """The centre of the head stays within a tenth of a pixel, whoever it is."""
     people = faces.parameters(levels(60, identity=torch.arange(60) % 50))
@@ -159,7 +173,7 @@ def test_identity_leaves_the_head_where_it_is():
     model = faces._model(torch.device("cpu"))
     head = (model.turns == 1) & (model.masks["hanging"] == 0)
     centre = faces.shape(people)[:, :, head].mean(2)
-    pixel = faces.DISTANCE / faces.FOCAL
+    pixel = faces.WIDTH / faces.SIZE
     assert (centre - centre.mean(0)).norm(dim=1).max() < 0.1 * pixel
     spread = faces.shape(people)[:50, :, head].std(0)
     assert spread.norm(dim=0).mean() > 0.5 * pixel  # and yet they differ

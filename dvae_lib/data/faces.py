@@ -117,8 +117,8 @@ ABOUT = {
     "stands_in_for": "photographs of faces with a fitted 3D morphable model",
 }
 
-# The camera: a pinhole in front of the head, in decimetres and pixels.
-DISTANCE, HEIGHT, FOCAL = 14.0, 0.6, SIZE * 14.0 / 3.2  # 3.2 decimetres fill the picture
+# The camera: a pinhole in front of the head, level with the middle of the picture; in decimetres.
+DISTANCE, HEIGHT, WIDTH = 14.0, 0.6, 3.2  # as far as the neck, WIDTH fills the picture
 AMBIENT, KEY, ELEVATION, WRAP = 0.36, 0.76, math.radians(35), 0.15
 SHINE = {"skin": 0.05, "lips": 0.12, "hair": 0.05, "eyes": 0.5}
 CHUNK = 32  # images drawn at once
@@ -287,13 +287,19 @@ def attributes(factors, seed=0):
     return torch.stack(columns, 1)
 
 
-def draw(given):
-    """Images uint8 (B, 3, 64, 64) and face regions bool (B, 1, 64, 64) from any Parameters."""
+def draw(given, width=WIDTH, height=HEIGHT):
+    """Images uint8 (B, 3, 64, 64) and face regions bool (B, 1, 64, 64) from any Parameters.
+
+    The camera, in decimetres: how wide a picture is at the neck, and how far above the top of the
+    neck its middle lies. A smaller width is a nearer look, from the same distance.
+    """
     model = _model(given.identity.device)
     points = mesh(given)
     colour, bright = _lit(model, points, given)
     values = torch.cat([colour, bright, _regions(model, given)], 1)
-    triangle, weights = rasteriser.rasterise(_screen(points), model.triangles, SIZE * SAMPLES)
+    triangle, weights = rasteriser.rasterise(
+        _screen(points, width, height), model.triangles, SIZE * SAMPLES
+    )
     samples = rasteriser.interpolate(values, model.triangles, triangle, weights)
     # The collar is cut here, pixel by pixel: between vertices it would be ragged.
     garment = _rgb([GARMENT]).to(points.device)[:, :, None, None] * samples[:, 3:4]
@@ -396,13 +402,13 @@ def _in_chunks(factors, seed):
     return tuple(torch.cat(part) for part in zip(*parts, strict=True))
 
 
-def _screen(points):
+def _screen(points, width, height):
     """Pixels and inverse distances (B, 3, V) of points."""
     near = 1 / (DISTANCE - points[:, 2])
-    scale = FOCAL * SAMPLES * near
+    scale = DISTANCE * SIZE / width * SAMPLES * near
     middle = SIZE * SAMPLES / 2
     return torch.stack(
-        [middle + scale * points[:, 0], middle - scale * (points[:, 1] - HEIGHT), near], 1
+        [middle + scale * points[:, 0], middle - scale * (points[:, 1] - height), near], 1
     )
 
 
