@@ -81,7 +81,9 @@ def _copy(name):
     cells, contracts, text, answer = [], {}, "", None
     for cell in notebook.cells:
         about = cell.metadata.pop("nbgrader", {})
-        cell.metadata.pop("jupyter", None)
+        folded = cell.metadata.pop("jupyter", {}).get("source_hidden")
+        if folded and not about:  # what a check is made of stays folded: answers can be seen in it
+            cell.metadata["jupyter"] = {"source_hidden": True}
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
         elif answer is None:

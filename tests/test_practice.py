@@ -68,11 +68,22 @@ def test_answers_are_empty_and_solutions_and_checks_are_folded(made, name):
     )
 
 
-def test_nothing_of_another_run_is_left_and_no_cell_is_hidden(made):
+def test_nothing_of_another_run_is_left_and_only_helpers_of_checks_are_folded(made):
+    """A helper shows what a wrong answer would give, and so the right one, above the exercise."""
     for name in NOTEBOOKS:
+        folded = []
         for cell in cells_of(made / f"{name}.ipynb"):
             assert not cell.get("outputs")
-            assert not {"nbgrader", "jupyter"} & cell.metadata.keys()
+            assert "nbgrader" not in cell.metadata
+            if "jupyter" in cell.metadata:
+                assert cell.metadata["jupyter"] == {"source_hidden": True}
+                folded.append(cell.source)
+        assert folded == [
+            cell.source
+            for cell in cells_of(sources.notebook_path(name))
+            if "nbgrader" not in cell.metadata
+            and cell.metadata.get("jupyter", {}).get("source_hidden")
+        ]
 
 
 def test_what_is_there_stays_as_it_is(tmp_path, capsys, monkeypatch):
