@@ -1,6 +1,7 @@
 """What notebook 10 teaches, against brute force, scikit-learn and networks made by hand."""
 
 import math
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -592,11 +593,18 @@ def test_photographs_become_faces(taught, folder):
 
 
 def test_photographs_need_masks_and_company(taught, folder):
+    Image.new("L", (40, 40)).save(folder / "bob" / "3.mask.png")
+    with pytest.raises(ValueError, match=r"3\.mask\.png is black"):
+        taught.photographs(folder, 32)
     (folder / "ann" / "2.mask.png").unlink()
     with pytest.raises(ValueError, match=r"2\.png has no mask"):
         taught.photographs(folder, 32)
     (folder / "ann" / "2.png").unlink()
     with pytest.raises(ValueError, match="at least two"):
+        taught.photographs(folder, 32)
+    shutil.rmtree(folder / "ann")
+    (folder / "bob" / "3.png").unlink()
+    with pytest.raises(ValueError, match="1 people; a swap needs"):
         taught.photographs(folder, 32)
 
 
