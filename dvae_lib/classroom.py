@@ -21,8 +21,10 @@ from pathlib import Path
 
 import nbformat
 
-from . import exercises, sources
+from . import exercises, paths
+from .cells import bound_names, code_cells, imported_modules, used_names, without_magics
 from .course import CONFIG, Course
+from .definitions import definitions_for, definitions_path
 from .grading import grade
 from .marks import LMS, Mark
 from .submissions import set_to_smoke
@@ -46,7 +48,7 @@ def release(notebooks, folder):
     without exercises.
     """
     folder = Path(folder).resolve()
-    texts = {name: _assignment(name) for name in (sources.notebook_path(n).stem for n in notebooks)}
+    texts = {name: _assignment(name) for name in (paths.notebook_path(n).stem for n in notebooks)}
     course = Course(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "nbgrader_config.py").exists():
@@ -60,12 +62,12 @@ def release(notebooks, folder):
             (source / f"{name}.reference").write_text(exercises.pack(contracts))
             (source / "READ_ME.txt").write_text(HANDOUT.format(wheel=wheel.name, notebook=name))
             shutil.copy(wheel, source)
-            for stored in (sources.results_path(name), sources.models_path(name)):
+            for stored in (paths.results_path(name), paths.models_path(name)):
                 if stored.exists():  # results/ or models/, which the notebook opens beside itself
                     (source / stored.parent.name).mkdir(exist_ok=True)
                     shutil.copy(stored, source / stored.parent.name)
-            for other, text in sources.definitions_for(name).items():
-                path = source / "definitions" / sources.definitions_path(other).name
+            for other, text in definitions_for(name).items():
+                path = source / "definitions" / definitions_path(other).name
                 path.parent.mkdir(exist_ok=True)
                 path.write_text(text)
             course.generate(name)
@@ -74,8 +76,8 @@ def release(notebooks, folder):
 
 def _assignment(name):
     """(source notebook, {exercise: contract}): with calls of `exercises` around every check."""
-    notebook = nbformat.read(sources.notebook_path(name), as_version=4)
-    modules = sorted(exercises.modules("\n".join(sources.code_cells(sources.notebook_path(name)))))
+    notebook = nbformat.read(paths.notebook_path(name), as_version=4)
+    modules = sorted(imported_modules("\n".join(code_cells(paths.notebook_path(name)))))
     cells, contracts, before = [], {}, []
     for cell in notebook.cells:
         about = cell.metadata.get("nbgrader", {})
@@ -106,12 +108,12 @@ def _assignment(name):
 
 def _tools(check, cells):
     """The imports and definitions in cells that a check uses, as source: it brings its own."""
-    nodes = [node for cell in cells for node in ast.parse(sources.without_magics(cell.source)).body]
-    used, kept = exercises.names(ast.parse(check)), []
+    nodes = [node for cell in cells for node in ast.parse(without_magics(cell.source)).body]
+    used, kept = used_names(ast.parse(check)), []
     for node in reversed(nodes):
-        if exercises.brought(node) & used:
+        if bound_names(node) & used:
             kept.insert(0, node)
-            used |= exercises.names(node)
+            used |= used_names(node)
     return ast.unparse(ast.Module(kept, []))
 
 
@@ -123,7 +125,7 @@ def otter(notebooks, folder):
     """
     if importlib.util.find_spec("otter") is None:
         raise ImportError("masters for otter need it: pip install 'dvae_lib[otter]'")
-    paths = []
+    written = []
     for name in notebooks:
         notebook, contracts = _assignment(name)
         for cell in notebook.cells:  # otter executes the whole when it assigns and when it grades
@@ -133,8 +135,8 @@ def otter(notebooks, folder):
         path.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(notebook, path)
         path.with_suffix(".reference").write_text(exercises.pack(contracts))
-        paths.append(path)
-    return paths
+        written.append(path)
+    return written
 
 
 def _otter_cells(cells, name):
@@ -178,8 +180,8 @@ def _wheel(folder):
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet", "--wheel-dir", folder]
     with tempfile.TemporaryDirectory() as copy:  # setuptools writes into the folder that it builds
         for part in ("pyproject.toml", "README.md", "LICENSE"):
-            shutil.copy(sources.root() / part, copy)
+            shutil.copy(paths.root() / part, copy)
         ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(sources.root() / "dvae_lib", Path(copy, "dvae_lib"), ignore=ignored)
+        shutil.copytree(paths.root() / "dvae_lib", Path(copy, "dvae_lib"), ignore=ignored)
         subprocess.run([*command, "--no-build-isolation", copy], check=True)
     return next(Path(folder).glob("*.whl"))

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import __version__, execution, junit, sources
+from . import __version__, execution, junit, paths
 from .results import TIERS
 
 # A load of the last minute above this is other work. Waiting passively costs a fifth of a training
@@ -149,7 +149,7 @@ def _store(options):
 
 
 def _lab(options):
-    folder = Path(options.folder or sources.notebooks_folder())
+    folder = Path(options.folder or paths.notebooks_folder())
     names = sorted(path.name for path in folder.glob("*.ipynb"))
     if not names:
         raise FileNotFoundError(f"there are no notebooks in {folder}")
@@ -175,10 +175,10 @@ def _release(options):
     from . import classroom
 
     names = _names(options.notebooks)
-    paths = classroom.release(names, options.to)
+    written = classroom.release(names, options.to)
     if options.otter:
-        paths += classroom.otter(names, options.to)
-    print(*paths, sep="\n")
+        written += classroom.otter(names, options.to)
+    print(*written, sep="\n")
     return 0
 
 
@@ -200,8 +200,8 @@ def _grade(options):
 
 
 def _names(given):
-    names = given or [path.stem for path in sorted(sources.notebooks_folder().glob("*.ipynb"))]
-    return list(dict.fromkeys(sources.notebook_path(name).stem for name in names))
+    names = given or [path.stem for path in sorted(paths.notebooks_folder().glob("*.ipynb"))]
+    return list(dict.fromkeys(paths.notebook_path(name).stem for name in names))
 
 
 def _workers(text):

@@ -14,7 +14,7 @@ not use can be compared as well. What no smoke run meets, such as code for one t
 image that only a larger set has, no witness sees.
 """
 
-from . import files, sources
+from . import files, paths
 from .results import TIERS
 
 # A spread is one draw of what rounding does to a row, so another may well be several times as far.
@@ -44,7 +44,7 @@ class Sweep:
 
         Raises ValueError, naming the file and the fix, if what is stored is damaged.
         """
-        path = sources.results_path(notebook)
+        path = paths.results_path(notebook)
         sweep = cls(notebook)
         if path.exists():
             fix = "get it back from git, or delete it and run "
@@ -69,7 +69,7 @@ class Sweep:
             }
             for tier in tiers
         }
-        path = sources.results_path(self.notebook)
+        path = paths.results_path(self.notebook)
         files.write_json(path, {"notebook": self.notebook, "sweeps": sweeps})
         return path
 
@@ -108,7 +108,7 @@ class Sweep:
 
         False where there is none, and where it cannot be compared (see `comparable`).
         """
-        path = sources.run_folder(self.notebook, "smoke", 0) / "results.json"
+        path = paths.run_folder(self.notebook, "smoke", 0) / "results.json"
         record = read_record(path)
         if not record:
             return False

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from tqdm import tqdm
 
-from . import files, processes, results, sources
+from . import commits, files, paths, processes, results
 from .evidence import Sweep, read_record
 from .results import ASSERTING_TIERS, Row
 
@@ -36,7 +36,7 @@ class Job:
     @property
     def runs(self):
         """Runs with other settings than the notebook's own are kept apart, in runs/with/…"""
-        folder = sources.runs_folder()
+        folder = paths.runs_folder()
         if self.settings:
             words = (f"{name}={quote(f'{value}', safe='')}" for name, value in self.settings)
             folder = folder / "with" / ",".join(words)
@@ -44,7 +44,7 @@ class Job:
 
     @property
     def folder(self):
-        return sources.run_folder(self.notebook, self.tier, self.seed, self.runs)
+        return paths.run_folder(self.notebook, self.tier, self.seed, self.runs)
 
     @property
     def label(self):
@@ -101,7 +101,7 @@ def check(jobs):
         if reserved := {"tier", "seed", "device"} & dict(job.settings).keys():
             raise ValueError(f"set {', '.join(sorted(reserved))} with its own option, not with -p")
         if job.notebook not in inspected:
-            path = sources.notebook_path(job.notebook)
+            path = paths.notebook_path(job.notebook)
             Sweep.read(job.notebook).out_of_date  # noqa: B018 (reads what it is judged by)
             inspected[job.notebook] = set(inspect_notebook(path))
         known = inspected[job.notebook]
@@ -152,13 +152,13 @@ def _execute(job, bar_position):
     logging.getLogger("papermill").setLevel(logging.ERROR)
     parameters = {"tier": job.tier, "seed": job.seed, "device": job.device} | dict(job.settings)
     output = job.folder / f"{job.notebook}.ipynb"
-    commit = sources.commit()
+    commit = commits.commit()
     started, clock = time.time(), time.perf_counter()
     error = ""
     with _environment(DVAE_RUNS=str(job.runs)):
         try:
             papermill.execute_notebook(
-                str(sources.notebook_path(job.notebook)),
+                str(paths.notebook_path(job.notebook)),
                 str(output),
                 parameters,
                 kernel_name="python3",
@@ -216,11 +216,11 @@ def sweep(notebook, seeds, settings=None, tier="classroom", device="auto", worke
     """
     grid = itertools.product(*([(n, v) for v in values] for n, values in (settings or {}).items()))
     jobs = [
-        Job(sources.notebook_path(notebook).stem, tier, seed, device, tuple(sorted(setting)))
+        Job(paths.notebook_path(notebook).stem, tier, seed, device, tuple(sorted(setting)))
         for setting in grid
         for seed in seeds
     ]
-    commit = sources.clean_commit()
+    commit = commits.clean_commit()
     check(jobs)
     left = [job for job in jobs if finished(job, commit) is None]
     witness = run_witness(jobs[0].notebook)
@@ -260,7 +260,7 @@ def _stored_part(record):
 def finished(job, commit):
     """The record of a job that ran to its end with the code of `commit`; None without one."""
     record = read_record(job.folder / "results.json")
-    if record and sources.same_code(job.notebook, record["commit"], commit):
+    if record and commits.same_code(job.notebook, record["commit"], commit):
         return record
     return None
 
@@ -281,8 +281,8 @@ def store(notebooks, workers=1):
     Returns the Outcomes. A notebook that raises is not stored, nor is one over MAX_STORED_BYTES.
     Raises ValueError where notebooks/ or dvae_lib/ has uncommitted changes.
     """
-    sources.clean_commit()
-    jobs = [Job(sources.notebook_path(name).stem) for name in notebooks]
+    commits.clean_commit()
+    jobs = [Job(paths.notebook_path(name).stem) for name in notebooks]
     outcomes = run_all(jobs, workers, threads=1)
     for outcome in outcomes:
         outcome.error = outcome.error or _store_executed(outcome.job)
@@ -293,7 +293,7 @@ def _store_executed(job):
     """Put an executed notebook in the place of its source. Returns why not, or ""."""
     import nbformat
 
-    path = sources.notebook_path(job.notebook)
+    path = paths.notebook_path(job.notebook)
     executed = nbformat.read(job.folder / path.name, as_version=4)
     clean(executed)
     if source_digest(executed) != source_digest(nbformat.read(path, as_version=4)):
@@ -318,8 +318,8 @@ def store_long(notebook, tier="long"):
     """
     from . import models  # imports PyTorch, which takes seconds
 
-    commit = sources.clean_commit()
-    job = Job(sources.notebook_path(notebook).stem, tier)
+    commit = commits.clean_commit()
+    job = Job(paths.notebook_path(notebook).stem, tier)
     check([job])
     witness = run_witness(job.notebook)
     shutil.rmtree(job.folder / "models", ignore_errors=True)  # of an earlier run

@@ -16,6 +16,8 @@ import types
 import zlib
 from pathlib import Path
 
+from .cells import defined_names, used_names
+
 home = Path()  # where the .reference lies
 _passed = set()
 
@@ -26,8 +28,8 @@ def contract(answer, tools="", before=()):
     answer: the source of the reference. tools: source that makes what the check itself uses.
     before: modules to import before a notebook can change them.
     """
-    uses = sorted(names(ast.parse(answer)))
-    about = {"defines": defined(answer), "uses": uses, "tools": tools, "before": [*before]}
+    uses = sorted(used_names(ast.parse(answer)))
+    about = {"defines": defined_names(answer), "uses": uses, "tools": tools, "before": [*before]}
     return about | {"answer": answer}
 
 
@@ -45,30 +47,6 @@ def unpack(path):
             f"{path.name} is not in {where}; keep it beside the notebook, as it was handed out"
         )
     return json.loads(zlib.decompress(base64.b85decode(path.read_text())))
-
-
-def defined(source):
-    """Names of the functions and classes that a cell defines, in order."""
-    kinds = ast.FunctionDef | ast.ClassDef
-    return [node.name for node in ast.parse(source).body if isinstance(node, kinds)]
-
-
-def brought(node):
-    """Names that a statement imports or defines as function or class."""
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        return {(alias.asname or alias.name).split(".")[0] for alias in node.names}
-    return {node.name} if isinstance(node, ast.FunctionDef | ast.ClassDef) else set()
-
-
-def modules(source):
-    """Names that may be modules, of all that a piece of code imports."""
-    found = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return found
 
 
 def own_work(notebook, exercise, namespace):
@@ -98,7 +76,7 @@ def go_on(notebook, exercise, namespace):
         return
     source = unpack(home / f"{notebook}.reference")[exercise]["answer"]
     exec(compile(source, f"<reference {exercise}>", "exec"), namespace)
-    names = ", ".join(defined(source))
+    names = ", ".join(defined_names(source))
     print(f"{exercise}: not passed; the notebook goes on with the reference's {names}")
 
 
@@ -107,7 +85,7 @@ def _from_library(answer, namespace, allowed, seen):
     if _is_library(answer):
         return getattr(answer, "__qualname__", None) or answer.__name__
     seen.add(id(answer))
-    for name in names(_tree(answer)) - allowed:
+    for name in used_names(_tree(answer)) - allowed:
         used = namespace.get(name)
         if name == "dvae_lib" or _is_library(used):
             return name
@@ -146,14 +124,3 @@ def _tree(answer):
     ]
     imports = [node for node in cell.body if isinstance(node, ast.Import | ast.ImportFrom)]
     return ast.Module([*own, *imports], [])
-
-
-def names(tree):
-    """Names used and modules imported in a piece of code."""
-    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module.split(".")[0])
-    return names

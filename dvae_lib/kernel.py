@@ -28,6 +28,7 @@ from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelapp import IPKernelApp
 
 from . import exercises
+from .cells import bound_names
 
 CHECK = "#dvae:check "
 MEMORY = 4 * 2**30  # bytes of data of one process; a notebook at tier smoke takes about one
@@ -145,7 +146,7 @@ def _checked(kernel, about, source, faults, known):
         exec(compile(about["tools"], "<tools>", "exec"), space)
         own_work, rest, makes = _parts(source)
         nodes = ast.parse(about["tools"]).body
-        brought = {name for node in nodes for name in exercises.brought(node)} - makes
+        brought = {name for node in nodes for name in bound_names(node)} - makes
         tools = {name: space[name] for name in brought}
         exec(own_work, space)
         for name in about["defines"]:
@@ -179,7 +180,7 @@ def _parts(source):
     ]
     nodes = list(ast.walk(tree))
     makes = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    return *halves, makes.union(*map(exercises.brought, nodes))
+    return *halves, makes.union(*map(bound_names, nodes))
 
 
 def _told(error):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from . import files, sources
+from . import files, paths
 
 MAX_BYTES = 2_000_000  # of the stored weights of a notebook
 LARGEST = torch.finfo(torch.float16).max
@@ -80,14 +80,14 @@ def gather(notebook, folder, commit, processor):
             f"the weights of {notebook} take {size:,} bytes; at most {MAX_BYTES:,} are stored. "
             "Keep fewer models, or narrower ones"
         )
-    with files.atomic(sources.models_path(notebook)) as temporary:
+    with files.atomic(paths.models_path(notebook)) as temporary:
         save_file(tensors, temporary, {"about": json.dumps(about)})
-    return sources.models_path(notebook)
+    return paths.models_path(notebook)
 
 
 def stored(run, name, module):
     """See workbook.Run.stored."""
-    path = sources.models_path(run.notebook)
+    path = paths.models_path(run.notebook)
     if not path.exists():
         return _trained_here(run, name, module, "no weights are stored")
     facts, tensors = _read(path)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import nbformat
 
-from . import exercises, files, sources
+from . import exercises, files, paths
 from .results import Table
 
 SOLVED, NEARLY, TRIED, OPEN = "solved", "nearly right", "not yet right", "no answer yet"
@@ -52,7 +52,7 @@ def make(notebooks, folder):
     the workbook's own notebooks.
     """
     folder = Path(folder).expanduser()
-    if folder.resolve() == sources.notebooks_folder().resolve():
+    if folder.resolve() == paths.notebooks_folder().resolve():
         raise ValueError(f"{folder} holds the notebooks that are read; choose another folder")
     written, kept = [], []
     for name, (notebook, contracts) in {name: _copy(name) for name in notebooks}.items():
@@ -77,7 +77,7 @@ def _write(path, text):
 
 def _copy(name):
     """(notebook to practise in, {exercise: contract with its check and hints}) of a notebook."""
-    notebook = nbformat.read(sources.notebook_path(name), as_version=4)
+    notebook = nbformat.read(paths.notebook_path(name), as_version=4)
     cells, contracts, text, answer = [], {}, "", None
     for cell in notebook.cells:
         about = cell.metadata.pop("nbgrader", {})

@@ -15,7 +15,7 @@ from pathlib import Path
 import dateutil.parser
 import nbformat
 
-from . import exercises, sources
+from .cells import at_tier, defined_names, with_tier
 
 LARGEST = 100_000_000  # bytes of a notebook
 
@@ -294,7 +294,7 @@ def _is_stub(cell, stubs):
 
 def _defines(cell, names):
     try:
-        return cell.cell_type == "code" and set(names) <= set(exercises.defined(cell.source))
+        return cell.cell_type == "code" and set(names) <= set(defined_names(cell.source))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
 
@@ -316,5 +316,5 @@ def is_parameters(cell):
 def set_to_smoke(cell):
     """Set the tier in a code cell to smoke, wherever a student sets one, to run in seconds."""
     if cell.cell_type == "code":
-        change = sources.at_tier if is_parameters(cell) else sources.with_tier
+        change = at_tier if is_parameters(cell) else with_tier
         cell.source = change(cell.source, "smoke")

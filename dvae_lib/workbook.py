@@ -20,9 +20,10 @@ import numpy as np
 import torch
 
 from . import files, models
+from .definitions import definitions
 from .evidence import Sweep
+from .paths import data_folder, run_folder
 from .results import TIERS, Interval, Row, check, interval, results_table
-from .sources import data_folder, definitions, run_folder
 
 __all__ = [
     "TIERS",

@@ -12,7 +12,7 @@ import nbformat
 import pytest
 import torch
 
-from dvae_lib import execution, sources
+from dvae_lib import execution, paths
 from dvae_lib.data import FactorData
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
 
-NOTEBOOKS = [path.stem for path in sorted(sources.notebooks_folder().glob("*.ipynb"))]
+NOTEBOOKS = [path.stem for path in sorted(paths.notebooks_folder().glob("*.ipynb"))]
 
 
 _committed = tempfile.TemporaryDirectory(prefix="committed-")  # removed when Python ends
@@ -35,7 +35,7 @@ def committed(name):
     try:
         stored = subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
-        return sources.notebook_path(name)
+        return paths.notebook_path(name)
     path = Path(_committed.name, f"{name}.ipynb")
     path.write_bytes(stored)
     return path
@@ -132,9 +132,9 @@ class Checkout:
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    """A temporary checkout that `sources` takes for its own."""
+    """A temporary checkout that `paths` takes for its own."""
     copy = Checkout(tmp_path / "checkout")
-    monkeypatch.setattr(sources, "__file__", str(copy.library / "sources.py"))
+    monkeypatch.setattr(paths, "__file__", str(copy.library / "paths.py"))
     return copy
 
 

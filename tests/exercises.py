@@ -6,8 +6,9 @@ import importlib
 import nbformat
 import pytest
 
-from dvae_lib import exercises, workbook
-from dvae_lib.sources import notebook_path
+from dvae_lib import workbook
+from dvae_lib.cells import defined_names
+from dvae_lib.paths import notebook_path
 
 
 @functools.cache
@@ -17,7 +18,7 @@ def prepared(notebook):
     by_id = {cell.metadata.get("nbgrader", {}).get("grade_id"): cell.source for cell in cells}
     checks = {}
     for exercise in (name for name in by_id if f"{name}_check" in by_id):
-        (name,) = exercises.defined(by_id[exercise])
+        (name,) = defined_names(by_id[exercise])
         checks[exercise] = name, compile(by_id[f"{exercise}_check"], exercise, "exec")
     return vars(workbook.definitions(notebook)), checks
 

@@ -21,7 +21,7 @@ from unittest import mock
 
 import nbformat
 
-from dvae_lib import classroom, sources
+from dvae_lib import classroom, paths
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 POINTS = {"double": 1.0, "square": 3.0}
@@ -106,14 +106,14 @@ class Room:
         (self.home / "secret.txt").write_text(SECRET)
         for name, parts in (("demo", DEMO), ("tensors", TENSORS)):
             nbformat.write(notebook_of(parts), self.checkout / "notebooks" / f"{name}.ipynb")
-        self.release(["demo", "tensors"], self.checkout / "dvae_lib" / "sources.py")
+        self.release(["demo", "tensors"], self.checkout / "dvae_lib" / "paths.py")
 
-    def release(self, names, library=sources.__file__):
+    def release(self, names, library=paths.__file__):
         """Add assignments to the course, with an empty file for a wheel."""
         wheel = self.folder / "dvae_lib-0.1.0-py3-none-any.whl"
         wheel.touch()
         with (
-            mock.patch.object(sources, "__file__", str(library)),
+            mock.patch.object(paths, "__file__", str(library)),
             mock.patch.object(classroom, "_wheel", return_value=wheel),
         ):
             classroom.release(names, self.course)

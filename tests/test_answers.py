@@ -5,7 +5,7 @@ import pytest
 from conftest import NOTEBOOKS, REPOSITORY
 from exercises import answers_of, assert_rejected, check
 
-from dvae_lib import sources
+from dvae_lib import paths
 
 RIGHT = [(name, *answer) for name in NOTEBOOKS for answer in answers_of(name)[0]]
 WRONG = [(name, *answer) for name in NOTEBOOKS for answer in answers_of(name)[1]]
@@ -23,7 +23,7 @@ def test_wrong_answers_are_told_their_mistake(notebook, exercise, message, answe
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS)
 def test_every_exercise_has_right_and_wrong_answers(notebook):
-    cells = nbformat.read(sources.notebook_path(notebook), as_version=4).cells
+    cells = nbformat.read(paths.notebook_path(notebook), as_version=4).cells
     about = [cell.metadata.get("nbgrader", {}) for cell in cells]
     for exercise in (a["grade_id"] for a in about if a.get("solution")):
         assert sum(row[:2] == (notebook, exercise) for row in RIGHT) >= 2, exercise

@@ -19,7 +19,7 @@ import pytest
 from conftest import NOTEBOOKS
 from IPython.core.interactiveshell import InteractiveShell
 
-from dvae_lib import cli, exercises, sources, submissions
+from dvae_lib import cli, exercises, paths, submissions
 
 classroom = pytest.importorskip("dvae_lib.classroom")
 from dvae_lib.course import Course, Gradebook  # noqa: E402
@@ -143,7 +143,7 @@ def released(tmp_path_factory):
 @every_notebook
 def test_no_line_of_a_solution_leaves_with_the_assignment(released, name):
     folder = released(name)
-    notebook = nbformat.read(sources.notebook_path(name), as_version=4)
+    notebook = nbformat.read(paths.notebook_path(name), as_version=4)
     secrets = [line for cell in notebook.cells for line in secret_lines(cell.source)]
     assert secrets
     texts = [p.read_text() for p in folder.iterdir() if p.suffix not in (".whl", "")]

@@ -14,11 +14,11 @@ from pretend_device import Device
 from torch import nn
 from torch.autograd import forward_ad
 
-from dvae_lib import data, metrics, sources, widgets
+from dvae_lib import data, metrics, paths, widgets
 from dvae_lib.metrics import boosting
 
 RUNNER = Path(__file__).with_name("run_pretended.py")
-PATHS = sorted(sources.notebooks_folder().glob("*.ipynb"))
+PATHS = sorted(paths.notebooks_folder().glob("*.ipynb"))
 
 
 @pytest.fixture(params=["cuda", "mps"])

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from conftest import NOTEBOOKS, REPOSITORY, Checkout, executed
 
-from dvae_lib import evidence, files, sources, workbook
+from dvae_lib import evidence, files, paths, workbook
 from dvae_lib.evidence import Sweep
 from dvae_lib.results import Row
 
-STORED = [name for name in NOTEBOOKS if sources.results_path(name).exists()]
+STORED = [name for name in NOTEBOOKS if paths.results_path(name).exists()]
 
 
 def record(values, picks=(), seed=0, tier="classroom", torch="2.15.1", **settings):

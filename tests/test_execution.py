@@ -16,7 +16,18 @@ import torch
 import yaml
 from conftest import PARAMETERS, REPOSITORY, Checkout
 
-from dvae_lib import __version__, cli, execution, figures, files, pages, sources, widgets, workbook
+from dvae_lib import (
+    __version__,
+    cli,
+    commits,
+    execution,
+    figures,
+    files,
+    pages,
+    paths,
+    widgets,
+    workbook,
+)
 from dvae_lib.evidence import Sweep
 from dvae_lib.execution import Job
 from dvae_lib.results import Row
@@ -130,8 +141,8 @@ def demo(checkout, monkeypatch):
         return [execution.execute(job) for job in jobs]
 
     monkeypatch.setattr(execution, "run_all", run_all)
-    monkeypatch.setattr(sources, "clean_commit", lambda: "first")
-    monkeypatch.setattr(sources, "commit", lambda: "first")
+    monkeypatch.setattr(commits, "clean_commit", lambda: "first")
+    monkeypatch.setattr(commits, "commit", lambda: "first")
     checkout.calls = calls
     return checkout
 
@@ -173,8 +184,8 @@ def test_a_grid_is_gathered_in_order_and_only_what_is_new_is_run(demo, monkeypat
 
     head = ["first"]
     monkeypatch.setattr(execution, "execute", execute)
-    monkeypatch.setattr(sources, "clean_commit", lambda: head[0])
-    monkeypatch.setattr(sources, "same_code", lambda notebook, old, new: old == new)
+    monkeypatch.setattr(commits, "clean_commit", lambda: head[0])
+    monkeypatch.setattr(commits, "same_code", lambda notebook, old, new: old == new)
 
     def sweep(seeds, rates):
         demo.calls.clear()
@@ -308,7 +319,7 @@ def test_a_damaged_sweep_is_named_with_its_fix_before_anything_is_run(
     demo, capsys, monkeypatch, command, damage
 ):
     monkeypatch.setattr(execution, "execute", lambda job: pytest.fail("a run began"))
-    path = sources.results_path("demo")
+    path = paths.results_path("demo")
     Sweep("demo", [STORED], {"classroom": STORED}).write()
     assert Sweep.read("demo").values("answer") == [1.0]
     path.write_text(DAMAGES[damage](path.read_text()))
@@ -415,7 +426,7 @@ def test_a_stored_notebook_is_clean_and_knows_its_code(demo):
 
 def test_a_notebook_edited_while_it_ran_is_left_as_it_is(demo, monkeypatch):
     """What a person wrote meanwhile must not be lost."""
-    path = sources.notebook_path("demo")
+    path = paths.notebook_path("demo")
     plain = execution.execute
 
     def execute(job):
@@ -458,11 +469,11 @@ def test_a_long_run_stores_rows_and_weights_and_leaves_the_notebook(demo, runs, 
         opened.module.weight, torch.nn.Linear(3, 1).weight, rtol=2**-11, atol=1e-6
     )
     # A later run that raises changes nothing.
-    stored = sources.models_path("demo").read_bytes()
+    stored = paths.models_path("demo").read_bytes()
     demo.write("demo", *DEMO, LONG, "1 / 0", parameters=PARAMETERS_OF_DEMO)
     monkeypatch.setattr(execution, "run_witness", lambda notebook: {})
     assert cli.main(["store", "demo", "--tier", "long"]) == 1
-    assert sources.models_path("demo").read_bytes() == stored
+    assert paths.models_path("demo").read_bytes() == stored
     assert Sweep.read("demo").select("long") == [long]
 
 
@@ -480,13 +491,13 @@ def test_what_is_stored_names_a_commit_or_is_refused(checkout, capsys):
     for command in (["sweep", "demo", "--seeds", "0"], ["store", "demo"]):
         assert cli.main(command) == 2
         assert "is no git checkout with a commit" in capsys.readouterr().err
-    assert sources.commit() == ""
+    assert commits.commit() == ""
     git(checkout.folder, "init", "-q")
     commit_all(checkout.folder)
     head = git(checkout.folder, "rev-parse", "HEAD")
-    assert sources.clean_commit() == sources.commit() == head
+    assert commits.clean_commit() == commits.commit() == head
     (checkout.folder / "README.md").write_text("not code")
-    assert sources.clean_commit() == head
+    assert commits.clean_commit() == head
     library, notebook = checkout.library / "nets.py", checkout.notebooks / "demo.ipynb"
     for path, text in ((library, "x"), (notebook, "y"), (checkout.notebooks / "new.ipynb", "z")):
         before = path.read_text() if path.exists() else None
@@ -495,9 +506,9 @@ def test_what_is_stored_names_a_commit_or_is_refused(checkout, capsys):
         for command in (["sweep", "demo", "--seeds", "0"], ["store", "demo", "--tier", "long"]):
             assert cli.main(command) == 2
             assert f"uncommitted changes in {name}: commit them" in capsys.readouterr().err
-        assert sources.commit() == head + "+"
+        assert commits.commit() == head + "+"
         path.unlink() if before is None else path.write_text(before)
-    assert sources.commit() == head
+    assert commits.commit() == head
 
 
 def test_code_is_the_same_where_neither_library_nor_notebook_changed(checkout):
@@ -508,13 +519,13 @@ def test_code_is_the_same_where_neither_library_nor_notebook_changed(checkout):
         (checkout.folder / path).write_text("x")
         commit_all(checkout.folder)
         commits.append(git(checkout.folder, "rev-parse", "HEAD"))
-    assert sources.same_code("demo", commits[0], commits[2])
-    assert not sources.same_code("other", commits[0], commits[2])
+    assert commits.same_code("demo", commits[0], commits[2])
+    assert not commits.same_code("other", commits[0], commits[2])
     (checkout.library / "nets.py").write_text("x")
     commit_all(checkout.folder)
     head = git(checkout.folder, "rev-parse", "HEAD")
-    assert not sources.same_code("demo", commits[2], head)
-    assert not sources.same_code("demo", commits[2] + "+", commits[2])  # its changes are unknown
+    assert not commits.same_code("demo", commits[2], head)
+    assert not commits.same_code("demo", commits[2] + "+", commits[2])  # its changes are unknown
 
 
 @pytest.mark.parametrize(

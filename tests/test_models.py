@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from dvae_lib import models, sources, workbook
+from dvae_lib import models, paths, workbook
 from dvae_lib.training import History
 
 
@@ -80,7 +80,7 @@ def test_without_stored_weights_a_notebook_goes_on_with_its_own(checkout):
 
 def test_damaged_weights_name_their_file(trained):
     _, run = trained
-    path = sources.models_path("demo")
+    path = paths.models_path("demo")
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(ValueError, match=r"demo\.safetensors are damaged .*get them anew"):
         run.stored("VAE", network())
@@ -102,7 +102,7 @@ def test_weights_that_half_precision_cannot_hold_are_refused(checkout, value):
 
 
 def test_too_many_weights_are_refused_and_the_stored_ones_stay(trained):
-    path = sources.models_path("demo")
+    path = paths.models_path("demo")
     before = path.read_bytes()
     run = workbook.start("demo", "long", 4, "cpu")
     run.keep("large", nn.Linear(1000, 1001))  # 1,002,001 numbers of two bytes

@@ -12,7 +12,7 @@ import torch
 from scipy.stats import entropy, multivariate_normal, norm
 
 from dvae_lib import data, workbook
-from dvae_lib.sources import notebook_path
+from dvae_lib.paths import notebook_path
 
 NOTEBOOK = "02_unsupervised_objectives"
 

@@ -17,7 +17,7 @@ from exercises import assert_rejected
 from scipy import optimize, stats
 from torch.distributions import Independent, Normal, kl_divergence
 
-from dvae_lib import data, metrics, sources, training, workbook
+from dvae_lib import data, metrics, paths, training, workbook
 from dvae_lib.data import faces
 
 NOTEBOOK = "06_gated_vae"
@@ -28,7 +28,7 @@ FORMS = list(product(("input", "target"), (False, True)))
 
 def run_cell(module, begins):
     """Execute the one code cell of the notebook that begins so: constants that a call makes."""
-    cells = nbformat.read(sources.notebook_path(NOTEBOOK), as_version=4).cells
+    cells = nbformat.read(paths.notebook_path(NOTEBOOK), as_version=4).cells
     (source,) = [c.source for c in cells if c.cell_type == "code" and c.source.startswith(begins)]
     exec(source, module.__dict__)
 

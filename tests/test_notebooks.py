@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from conftest import NOTEBOOKS, committed, executed
 
-from dvae_lib import execution, pages, sources
+from dvae_lib import execution, pages, paths
 
 PATHS = [committed(name) for name in NOTEBOOKS]
 every_notebook = pytest.mark.parametrize("path", PATHS, ids=NOTEBOOKS)
@@ -62,7 +62,7 @@ def test_every_control_of_a_widget_changes_its_picture(smoke, name):
 
 @pytest.mark.notebook
 def test_plain_papermill_works_from_any_folder(tmp_path):
-    notebook = sources.notebook_path("00_start_here")
+    notebook = paths.notebook_path("00_start_here")
     command = [sys.executable, "-m", "papermill", notebook, "out.ipynb", "-p", "tier", "smoke"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     executed = read(tmp_path / "out.ipynb")

@@ -8,9 +8,9 @@ import struct
 import nbformat
 import pytest
 
-from dvae_lib import sources
+from dvae_lib import paths
 
-PATHS = sorted(sources.notebooks_folder().glob("*.ipynb"))
+PATHS = sorted(paths.notebooks_folder().glob("*.ipynb"))
 every_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 LINK = re.compile(r"\[[^\]]*\]\(([^)]*)\)")
 WIDEST = 950  # pixels that JupyterLab has for an output on a laptop, with its file browser open

@@ -13,7 +13,8 @@ from conftest import NOTEBOOKS
 from exercises import answers_of, prepared
 from nbclient import NotebookClient
 
-from dvae_lib import cli, exercises, files, practice, sources
+from dvae_lib import cli, exercises, files, paths, practice
+from dvae_lib.cells import at_tier
 
 TITLES = r"<summary>([^<]*)</summary>"
 
@@ -39,7 +40,7 @@ def cells_of(path):
 
 def marked(name, kind):
     """{grade_id: source} of the cells of a workbook's notebook that are solutions, or checks."""
-    cells = [c for c in cells_of(sources.notebook_path(name)) if "nbgrader" in c.metadata]
+    cells = [c for c in cells_of(paths.notebook_path(name)) if "nbgrader" in c.metadata]
     return {c.metadata.nbgrader.grade_id: c.source for c in cells if c.metadata.nbgrader[kind]}
 
 
@@ -62,7 +63,7 @@ def test_answers_are_empty_and_solutions_and_checks_are_folded(made, name):
     for check in marked(name, "grade").values():
         assert check.splitlines()[0] in folded
     ast.parse(re.sub(r"(?m)^[%!].*$", "", code))
-    original = "\n".join(c.source for c in cells_of(sources.notebook_path(name)))
+    original = "\n".join(c.source for c in cells_of(paths.notebook_path(name)))
     assert [t for t in re.findall(TITLES, prose) if "Hint" in t] == re.findall(
         r"<summary>(Hint[^<]*)</summary>", original
     )
@@ -80,7 +81,7 @@ def test_nothing_of_another_run_is_left_and_only_helpers_of_checks_are_folded(ma
                 folded.append(cell.source)
         assert folded == [
             cell.source
-            for cell in cells_of(sources.notebook_path(name))
+            for cell in cells_of(paths.notebook_path(name))
             if "nbgrader" not in cell.metadata
             and cell.metadata.get("jupyter", {}).get("source_hidden")
         ]
@@ -117,7 +118,7 @@ def test_a_notebook_that_was_renamed_is_begun_anew(tmp_path):
 
 
 def test_it_is_refused_where_it_would_mix_with_the_workbook(tmp_path, capsys):
-    assert cli.main(["practice", "--to", str(sources.notebooks_folder())]) == 2
+    assert cli.main(["practice", "--to", str(paths.notebooks_folder())]) == 2
     assert "holds the notebooks that are read; choose another folder" in capsys.readouterr().err
     assert cli.main(["practice", "--progress", "--to", str(tmp_path / "none")]) == 2
     assert "none; make some: dvae practice" in capsys.readouterr().err
@@ -246,9 +247,7 @@ def test_a_copy_runs_to_its_end_in_its_own_folder(tmp_path, monkeypatch):
     practice.make(["00_start_here"], tmp_path)
     notebook = nbformat.read(tmp_path / "00_start_here.ipynb", as_version=4)
     for cell in notebook.cells:
-        cell.source = (
-            sources.at_tier(cell.source, "smoke") if cell.metadata.get("tags") else cell.source
-        )
+        cell.source = at_tier(cell.source, "smoke") if cell.metadata.get("tags") else cell.source
     NotebookClient(notebook, resources={"metadata": {"path": str(tmp_path)}}).execute()
     shown = {c.source.rpartition(".")[2][:5]: c.outputs for c in notebook.cells if "outputs" in c}
     assert "no answer yet" in shown["check"][0]["data"]["text/html"]

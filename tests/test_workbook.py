@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from dvae_lib import data, sources, workbook
+from dvae_lib import data, workbook
+from dvae_lib.cells import at_tier
 from dvae_lib.evidence import Sweep
 
 
@@ -238,7 +239,7 @@ def test_definitions_keeps_definitions_and_runs_nothing(checkout, capsys):
 )
 def test_a_cell_of_parameters_is_switched_however_it_was_written(source):
     found = {}
-    exec(sources.at_tier(source, "smoke"), found)
+    exec(at_tier(source, "smoke"), found)
     assert (found["tier"], found["seed"]) == ("smoke", 0)
     if "tiers" in source:
         assert found["tiers"] == "classroom"

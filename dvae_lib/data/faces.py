@@ -25,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
-from .. import files, sources
+from .. import files, paths
 from . import rasteriser
 from .factor_data import FactorData
 
@@ -357,7 +357,7 @@ def _cached(factors, seed, people, device):
     parts = [repr((len(factors), people, seed, kind)).encode()]
     parts += [path.read_bytes() for path in (MODEL, Path(__file__), Path(rasteriser.__file__))]
     key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
-    path = sources.data_folder() / f"faces-{key}.safetensors"
+    path = paths.data_folder() / f"faces-{key}.safetensors"
     if path.exists():
         try:
             return _read(path, factors)

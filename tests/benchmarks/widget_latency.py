@@ -16,7 +16,7 @@ import nbformat
 from IPython.core.interactiveshell import InteractiveShell
 from ipywidgets import Button
 
-from dvae_lib import sources, widgets
+from dvae_lib import paths, widgets
 
 NOTEBOOKS = ["01_vae", "03_measuring_disentanglement", "04_label_relevant_vae"]
 NOTEBOOKS += ["07_latent_quantization", "09_ard_vae"]
@@ -28,7 +28,7 @@ def shown_by(notebook):
     found, show = [], widgets.LiveImage.show
     widgets.LiveImage.show = lambda widget: (found.append(widget), show(widget))
     shell = InteractiveShell()
-    for cell in nbformat.read(sources.notebook_path(notebook), as_version=4).cells:
+    for cell in nbformat.read(paths.notebook_path(notebook), as_version=4).cells:
         if cell.cell_type == "code":
             with (
                 contextlib.redirect_stdout(io.StringIO()),
