@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import __version__, execution, junit, paths
+from . import __version__, execution, junit, paths, storing
 from .results import TIERS
 
 # A load of the last minute above this is other work. Waiting passively costs a fifth of a training
@@ -144,8 +144,8 @@ def _sweep(options):
 def _store(options):
     names = _names(options.notebooks)
     if options.tier == "classroom":
-        return _report(execution.store(names, options.workers))
-    return _report([execution.store_long(name, options.tier) for name in names])
+        return _report(storing.store(names, options.workers))
+    return _report([storing.store_long(name, options.tier) for name in names])
 
 
 def _lab(options):

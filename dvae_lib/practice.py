@@ -22,7 +22,7 @@ from pathlib import Path
 import nbformat
 
 from . import exercises, files, paths
-from .results import Table
+from .tables import Table
 
 SOLVED, NEARLY, TRIED, OPEN = "solved", "nearly right", "not yet right", "no answer yet"
 COLOURS = {SOLVED: "#2e7d32", NEARLY: "#b26a00", TRIED: "#c62828", OPEN: "#757575"}

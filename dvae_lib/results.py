@@ -1,10 +1,11 @@
 """What a notebook recorded: rows and claims, their table, and intervals over seeds."""
 
-import html
 import math
 from dataclasses import dataclass
 
 import numpy as np
+
+from .tables import Table
 
 TIERS = ("smoke", "classroom", "long", "paper")
 ASSERTING_TIERS = ("classroom", "long", "paper")
@@ -72,38 +73,6 @@ class Row:
         if low <= found.low and found.high <= high:
             return "held"
         return "refuted" if found.high < low or found.low > high else "undecided"
-
-
-class Table:
-    """Rows of words, the first of them the heads of the columns, shown as a table.
-
-    folded: further rows, which a reader can unfold.
-    """
-
-    def __init__(self, rows, folded=()):
-        self.rows, self.folded = rows, list(folded)
-
-    def __repr__(self):
-        lines = ["  ".join(cell for cell in row if cell) for row in self.rows]
-        if self.folded:
-            lines.append(f"and {len(self.folded)} more measurements")
-        return "\n".join(lines)
-
-    def _repr_html_(self):
-        shown = _html_table(self.rows)
-        if self.folded:
-            more = f"<summary>{len(self.folded)} more measurements</summary>"
-            shown += f"<details>{more}{_html_table([self.rows[0], *self.folded])}</details>"
-        return shown
-
-
-def _html_table(rows):
-    lines = []
-    for k, row in enumerate(rows):
-        tag = "td" if k else "th"
-        cells = (f'<{tag} style="text-align: left">{html.escape(c)}</{tag}>' for c in row)
-        lines.append(f"<tr>{''.join(cells)}</tr>")
-    return f"<table>{''.join(lines)}</table>"
 
 
 def results_table(rows, tier, seeds=None, long=None):

@@ -25,6 +25,7 @@ from dvae_lib import (
     files,
     pages,
     paths,
+    storing,
     widgets,
     workbook,
 )
@@ -412,10 +413,10 @@ def test_a_stored_notebook_is_clean_and_knows_its_code(demo):
     slider = "import ipywidgets\nfrom tqdm.auto import tqdm\n\nfor _ in tqdm(range(3)):\n    pass"
     cells = [*DEMO, slider, "ipywidgets.IntSlider()", "6 * 7"]
     path = demo.write("demo", *cells, parameters=PARAMETERS_OF_DEMO)
-    assert any("executed" in fault for fault in execution.faults(path))
-    (outcome,) = execution.store(["demo"])
+    assert any("executed" in fault for fault in storing.faults(path))
+    (outcome,) = storing.store(["demo"])
     assert outcome.error == ""
-    assert execution.faults(path) == []
+    assert storing.faults(path) == []
     stored = nbformat.read(path, as_version=4)
     assert stored.cells[-1].outputs[0]["data"]["text/plain"] == "42"
     assert [cell.source for cell in stored.cells] == [PARAMETERS_OF_DEMO, *cells]
@@ -435,7 +436,7 @@ def test_a_notebook_edited_while_it_ran_is_left_as_it_is(demo, monkeypatch):
         return outcome
 
     monkeypatch.setattr(execution, "execute", execute)
-    (outcome,) = execution.store(["demo"])
+    (outcome,) = storing.store(["demo"])
     assert "was edited while it ran, and is left as it is" in outcome.error
     assert "a new idea" in path.read_text()
 
@@ -514,18 +515,18 @@ def test_what_is_stored_names_a_commit_or_is_refused(checkout, capsys):
 def test_code_is_the_same_where_neither_library_nor_notebook_changed(checkout):
     write_demo(checkout)
     git(checkout.folder, "init", "-q")
-    commits = []
+    made = []
     for path in ("README.md", "notebooks/results/demo.json", "notebooks/other.ipynb"):
         (checkout.folder / path).write_text("x")
         commit_all(checkout.folder)
-        commits.append(git(checkout.folder, "rev-parse", "HEAD"))
-    assert commits.same_code("demo", commits[0], commits[2])
-    assert not commits.same_code("other", commits[0], commits[2])
+        made.append(git(checkout.folder, "rev-parse", "HEAD"))
+    assert commits.same_code("demo", made[0], made[2])
+    assert not commits.same_code("other", made[0], made[2])
     (checkout.library / "nets.py").write_text("x")
     commit_all(checkout.folder)
     head = git(checkout.folder, "rev-parse", "HEAD")
-    assert not commits.same_code("demo", commits[2], head)
-    assert not commits.same_code("demo", commits[2] + "+", commits[2])  # its changes are unknown
+    assert not commits.same_code("demo", made[2], head)
+    assert not commits.same_code("demo", made[2] + "+", made[2])  # its changes are unknown
 
 
 @pytest.mark.parametrize(
@@ -587,7 +588,7 @@ def executed(*outputs):
     """A notebook as `store` leaves it, with these outputs in its one cell."""
     cell = nbformat.v4.new_code_cell("x = 1", execution_count=1, outputs=list(outputs))
     notebook = nbformat.v4.new_notebook(cells=[cell])
-    notebook.metadata["dvae"] = {"executed_code": execution.source_digest(notebook)}
+    notebook.metadata["dvae"] = {"executed_code": storing.source_digest(notebook)}
     return notebook
 
 
@@ -597,7 +598,7 @@ def test_text_printed_in_pieces_is_stored_as_one():
 
     shown = nbformat.v4.new_output("display_data", data={"text/plain": "picture"})
     notebook = executed(said("one, "), said("two"), shown, said("three"))
-    execution.clean(notebook)
+    storing.clean(notebook)
     assert notebook.cells[0].outputs == [said("one, two"), shown, said("three")]
 
 
@@ -606,7 +607,7 @@ def test_a_picture_is_stored_with_its_alternative_text_once():
     table = {"text/html": "<table></table>", "text/plain": "a table"}
     bundles = (described._repr_mimebundle_(), table)
     notebook = executed(*(nbformat.v4.new_output("display_data", data=b) for b in bundles))
-    execution.clean(notebook)
+    storing.clean(notebook)
     picture, other = (output.data for output in notebook.cells[0].outputs)
     assert list(picture) == ["text/html"]
     assert pages.from_html(picture["text/html"])[1] == "A line."
@@ -619,7 +620,7 @@ def test_of_a_widget_neither_the_view_nor_its_still_picture_is_stored(monkeypatc
     widgets.sampler(lambda k: torch.zeros(1, 1, 4, 4), ["one"])._ipython_display_()
     assert [list(bundle)[0] for bundle in bundles] == ["text/html", "text/plain"]
     notebook = executed(*(nbformat.v4.new_output("display_data", data=b) for b in bundles))
-    execution.clean(notebook)
+    storing.clean(notebook)
     assert notebook.cells[0].outputs == []
 
 
@@ -660,14 +661,14 @@ def test_each_fault_of_a_stored_notebook_is_found(tmp_path, outputs, change, fau
     if change:
         change(notebook)
     nbformat.write(notebook, path)
-    (found,) = execution.faults(path)
+    (found,) = storing.faults(path)
     assert fault in found
     assert found.endswith("run: dvae store demo")
 
 
 def test_a_notebook_without_faults_has_none(tmp_path):
     nbformat.write(executed(), tmp_path / "demo.ipynb")
-    assert execution.faults(tmp_path / "demo.ipynb") == []
+    assert storing.faults(tmp_path / "demo.ipynb") == []
 
 
 def test_two_runs_at_once_do_not_share_a_folder(demo, runs):

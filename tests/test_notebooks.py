@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from conftest import NOTEBOOKS, committed, executed
 
-from dvae_lib import execution, pages, paths
+from dvae_lib import pages, paths, storing
 
 PATHS = [committed(name) for name in NOTEBOOKS]
 every_notebook = pytest.mark.parametrize("path", PATHS, ids=NOTEBOOKS)
@@ -71,7 +71,7 @@ def test_plain_papermill_works_from_any_folder(tmp_path):
 
 @every_notebook
 def test_a_stored_notebook_is_as_it_was_executed(path):
-    assert execution.faults(path) == []
+    assert storing.faults(path) == []
 
 
 @every_notebook

@@ -7,7 +7,7 @@ import importlib
 import os
 from pathlib import Path
 
-from .. import results
+from .. import tables
 from .factor_data import Batches, FactorData, to_uint8
 
 SETS = {
@@ -53,7 +53,7 @@ def catalogue():
         about = module.ABOUT if function == "load" else module.ABOUT[function]
         rows.append((name, *(about[column] for column in COLUMNS)))
     head = ("name", *(column.replace("_", " ") for column in COLUMNS))
-    return results.Table([head, *rows])
+    return tables.Table([head, *rows])
 
 
 def _place(name):

@@ -5,7 +5,7 @@ from functools import cached_property
 
 from tqdm.auto import tqdm
 
-from ..results import Table
+from ..tables import Table
 from . import information_scores
 from .dci import dci
 from .factorvae import factorvae_score

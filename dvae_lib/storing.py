@@ -1,0 +1,142 @@
+"""What is stored of an executed notebook: itself, cleaned; its numbers; its weights."""
+
+import hashlib
+import itertools
+import shutil
+
+from . import commits, execution, files, paths
+
+MAX_STORED_BYTES = 700_000
+PROVENANCE = ("tier", "seed", "device", "seconds", "processor", "threads", "versions", "commit")
+
+
+def source_digest(notebook):
+    """A checksum of the code cells of a notebook node, to the letter."""
+    cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    return hashlib.sha256("\0".join(cells).encode()).hexdigest()[:16]
+
+
+def store(notebooks, workers=1):
+    """Execute notebooks at tier classroom and store each in its place, cleaned of litter.
+
+    Each kernel has one thread, as in a sweep, so that the stored run is the sweep's of seed 0.
+    Returns the Outcomes. A notebook that raises is not stored, nor is one over MAX_STORED_BYTES.
+    Raises ValueError where notebooks/ or dvae_lib/ has uncommitted changes.
+    """
+    commits.clean_commit()
+    jobs = [execution.Job(paths.notebook_path(name).stem) for name in notebooks]
+    outcomes = execution.run_all(jobs, workers, threads=1)
+    for outcome in outcomes:
+        outcome.error = outcome.error or _store_executed(outcome.job)
+    return outcomes
+
+
+def _store_executed(job):
+    """Put an executed notebook in the place of its source. Returns why not, or ""."""
+    import nbformat
+
+    path = paths.notebook_path(job.notebook)
+    executed = nbformat.read(job.folder / path.name, as_version=4)
+    clean(executed)
+    if source_digest(executed) != source_digest(nbformat.read(path, as_version=4)):
+        return f"{path} was edited while it ran, and is left as it is; commit it and store again"
+    record = files.read_json(job.folder / "results.json")
+    about = {name: record[name] for name in PROVENANCE}
+    executed.metadata["dvae"] = {"executed_code": source_digest(executed), **about}
+    text = nbformat.writes(executed)
+    if len(text.encode()) > MAX_STORED_BYTES:
+        return f"{len(text.encode()):,} bytes; the limit is {MAX_STORED_BYTES:,}"
+    with files.atomic(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8", newline="\n")
+    return ""
+
+
+def store_long(notebook, tier="long"):
+    """Execute a notebook at tier long or paper; store its rows and the weights that it kept.
+
+    The rows go into notebooks/results/, the weights into notebooks/models/; the notebook itself
+    stays as it is. Returns the Outcome; nothing is stored of a run that raises. Raises ValueError
+    where notebooks/ or dvae_lib/ has uncommitted changes, or for weights above models.MAX_BYTES.
+    """
+    from . import models  # imports PyTorch, which takes seconds
+
+    commit = commits.clean_commit()
+    job = execution.Job(paths.notebook_path(notebook).stem, tier)
+    execution.check([job])
+    witness = execution.run_witness(job.notebook)
+    shutil.rmtree(job.folder / "models", ignore_errors=True)  # of an earlier run
+    (outcome,) = execution.run_all([job])
+    if not outcome.error:
+        record = files.read_json(job.folder / "results.json")
+        models.gather(job.notebook, job.folder / "models", commit, record["processor"])
+        execution.gather(job.notebook, tier, [record], witness)
+    return outcome
+
+
+def clean(notebook):
+    """Remove what only a live session can use: injected parameters, widget views, run times.
+
+    Of a widget its still picture goes as well, and of a picture its text form.
+    """
+    notebook.cells = [c for c in notebook.cells if "injected-parameters" not in tags(c)]
+    for key in ("papermill", "widgets"):
+        notebook.metadata.pop(key, None)
+    count = itertools.count(1)
+    for cell in notebook.cells:
+        for key in ("papermill", "execution"):
+            cell.metadata.pop(key, None)
+        if cell.metadata.get("tags") == []:
+            del cell.metadata["tags"]
+        if cell.cell_type == "code":
+            cell.outputs = _joined([o for o in cell.outputs if not _is_widget(o)])
+            cell.execution_count = next(count)
+            for output in cell.outputs:
+                if "<img alt=" in output.get("data", {}).get("text/html", ""):
+                    output["data"].pop("text/plain", None)  # says the alternative text once more
+                if "execution_count" in output:
+                    output["execution_count"] = cell.execution_count
+
+
+def _joined(outputs):
+    """Outputs with printed text that came in pieces as one piece."""
+    joined = []
+    for output in outputs:
+        last = joined[-1] if joined else {}
+        if "name" in output and output["name"] == last.get("name"):
+            last["text"] += output["text"]
+        else:
+            joined.append(output)
+    return joined
+
+
+def tags(cell):
+    return cell.metadata.get("tags", [])
+
+
+def _is_widget(output):
+    data = output.get("data", {})
+    still = 'class="dvae-still"' in data.get("text/html", "")
+    return still or "application/vnd.jupyter.widget-view+json" in data
+
+
+def faults(path):
+    """What is wrong with a stored notebook, as a list of sentences; empty if all is well."""
+    import nbformat
+
+    notebook = nbformat.read(path, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    outputs = [output for cell in code for output in cell.outputs]
+    found = []
+    if notebook.metadata.get("dvae", {}).get("executed_code") != source_digest(notebook):
+        found.append("the code differs from what was executed")
+    if [cell.execution_count for cell in code] != list(range(1, len(code) + 1)):
+        found.append("execution counts are not 1 to n")
+    if any(output.output_type == "error" for output in outputs):
+        found.append("an error is stored")
+    if any(output.get("name") == "stderr" for output in outputs):
+        found.append("output to stderr is stored")
+    if any(_is_widget(output) for output in outputs) or "widgets" in notebook.metadata:
+        found.append("widget state is stored")
+    if path.stat().st_size > MAX_STORED_BYTES:
+        found.append(f"{path.stat().st_size:,} bytes; the limit is {MAX_STORED_BYTES:,}")
+    return [f"{fault}; run: dvae store {path.stem}" for fault in found]

@@ -1,0 +1,35 @@
+"""A table of words for notebooks."""
+
+import html
+
+
+class Table:
+    """Rows of words, the first of them the heads of the columns, shown as a table.
+
+    folded: further rows, which a reader can unfold.
+    """
+
+    def __init__(self, rows, folded=()):
+        self.rows, self.folded = rows, list(folded)
+
+    def __repr__(self):
+        lines = ["  ".join(cell for cell in row if cell) for row in self.rows]
+        if self.folded:
+            lines.append(f"and {len(self.folded)} more measurements")
+        return "\n".join(lines)
+
+    def _repr_html_(self):
+        shown = _html_table(self.rows)
+        if self.folded:
+            more = f"<summary>{len(self.folded)} more measurements</summary>"
+            shown += f"<details>{more}{_html_table([self.rows[0], *self.folded])}</details>"
+        return shown
+
+
+def _html_table(rows):
+    lines = []
+    for k, row in enumerate(rows):
+        tag = "td" if k else "th"
+        cells = (f'<{tag} style="text-align: left">{html.escape(c)}</{tag}>' for c in row)
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    return f"<table>{''.join(lines)}</table>"
