@@ -3,7 +3,7 @@
 Ten factors are known, and with them what papers otherwise fit to photographs: the coefficients of
 identity and expression, the pose, the light and the face region. The model is derived from
 MakeHuman's base mesh and targets and from the Face Units pack by Mika Suominen (all CC0, see
-faces_LICENSE.txt) by make_faces.py. A face is
+faces_LICENSE.txt) by tests/makers/make_faces.py. A face is
 
     mean + sum_k identity_k * component_k + sum_j expression_j * action_j,
 

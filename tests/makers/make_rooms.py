@@ -1,6 +1,6 @@
 """Makes rooms_weights.xz, the weights of the 480 geometries of `rooms`, in about a minute:
 
-python -m dvae_lib.data.make_rooms
+python tests/makers/make_rooms.py
 """
 
 import itertools
@@ -9,7 +9,7 @@ import lzma
 import torch
 from tqdm import tqdm
 
-from . import rooms
+from dvae_lib.data import rooms
 
 
 def main():
