@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from .fitting import one_thread, standardised
 from .information import (
     check,
     pointwise_continuous_information,
@@ -172,7 +173,7 @@ def active_axes(values, rule, discrete):
 
 def explicitness_losses(values, factors, one_hot, max_iter=100):
     """Log-losses in nats of logistic regressions from codes and from nothing: two (N, K)."""
-    features = _one_hot(values) if one_hot else _standardised(values)
+    features = _one_hot(values) if one_hot else standardised(values).cpu().numpy()
     nothing = np.zeros((len(features), 1))
     pairs = [
         [_log_loss(x, level, max_iter) for x in (features, nothing)]
@@ -185,19 +186,13 @@ def explicitness_losses(values, factors, one_hot, max_iter=100):
 def _log_loss(features, labels, max_iter):
     """-log p(label | features) of each sample under a logistic regression fitted to them."""
     from sklearn.linear_model import LogisticRegression
-    from threadpoolctl import threadpool_limits
 
     model = LogisticRegression(C=np.inf, class_weight="balanced", max_iter=max_iter)
-    with warnings.catch_warnings(), threadpool_limits(1):  # small fits are slower with more
+    with warnings.catch_warnings(), one_thread():
         warnings.simplefilter("ignore")  # that it stops before convergence is part of the metric
         probability = model.fit(features, labels).predict_proba(features)
     own = probability[np.arange(len(labels)), labels]
     return -np.log(own.clip(np.finfo(float).eps))
-
-
-def _standardised(values):
-    spread = values.std(0, correction=0)
-    return ((values - values.mean(0)) / torch.where(spread > 0, spread, 1)).cpu().numpy()
 
 
 def _one_hot(values):

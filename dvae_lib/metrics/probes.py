@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import torch
 
+from .fitting import one_thread, standardised
 from .information import check, refuse_extremes, refuse_many_levels, to_tensor
 from .information_scores import gap
 from .score import Score
@@ -57,7 +58,7 @@ def sap(codes, factors, *, test=None, form="classifier"):
         raise ValueError(f"form {form!r}; choose 'classifier' or 'r2'")
     (codes, factors), test = split(codes, factors, test)
     if form == "r2":
-        z, v = _unit(codes), _unit(factors.double())
+        z, v = standardised(codes), standardised(factors.double())
         return Score.of(_sap_r2, "R² of v given z", _moments(z, v))
     refuse_many_levels(factors)
     return Score.of(_sap, "accuracy of v given z", {"hit": _hits(codes, factors, *test)})
@@ -66,7 +67,6 @@ def sap(codes, factors, *, test=None, form="classifier"):
 def _hits(codes, factors, test_codes, test_factors):
     """Whether the machine of each factor and axis is right on each test sample, (M, K, L)."""
     from sklearn.svm import LinearSVC
-    from threadpoolctl import threadpool_limits
 
     if (largest := codes.abs().max().item()) > LARGEST_FOR_SVM:
         raise ValueError(
@@ -76,7 +76,7 @@ def _hits(codes, factors, test_codes, test_factors):
         )
     hits = torch.zeros(*test_factors.shape, codes.shape[1], dtype=torch.float64)
     x, v, test_x, test_v = (t.cpu().numpy() for t in (codes, factors, test_codes, test_factors))
-    with threadpool_limits(1):  # fits this small are slower with more
+    with one_thread():
         for j in (x.max(0) > x.min(0)).nonzero()[0]:
             for i in range(v.shape[1]):
                 model = LinearSVC(C=0.01, class_weight="balanced", random_state=0)
@@ -102,13 +102,6 @@ def _moments(z, v):
     return {"z": z, "v": v, "zz": z**2, "vv": v**2, "zv": v[:, :, None] * z[:, None]}
 
 
-def _unit(columns):
-    """Columns with mean 0 and standard deviation 1; constant ones become 0."""
-    centred = columns - columns.mean(0)
-    spread = centred.std(0, correction=0)
-    return torch.where(spread > 0, centred / spread.clamp_min(1e-300), 0)
-
-
 def explicitness(codes, factors, *, test=None):
     """Explicitness (Ridgeway & Mozer 2018, section 2), 0.5 at chance to 1: {"explicitness"}.
 
@@ -122,16 +115,13 @@ def explicitness(codes, factors, *, test=None):
     than 500 levels.
     """
     from sklearn.linear_model import LogisticRegression
-    from threadpoolctl import threadpool_limits
 
     (codes, factors), (test_codes, test_factors) = split(codes, factors, test)
     refuse_many_levels(factors)
-    centre, spread = codes.mean(0), codes.std(0, correction=0)
-    spread = torch.where(spread > 0, spread, 1)
-    fit_x, test_x = (((c - centre) / spread).cpu().numpy() for c in (codes, test_codes))
+    fit_x, test_x = (standardised(c, codes).cpu().numpy() for c in (codes, test_codes))
     terms = []
     for levels, test_levels in zip(factors.T, test_factors.T, strict=True):
-        with threadpool_limits(1):  # fits this small are slower with more
+        with one_thread():
             model = LogisticRegression(C=np.inf, max_iter=1000).fit(fit_x, levels.cpu().numpy())
         scores = torch.as_tensor(model.predict_proba(test_x))
         own = torch.as_tensor(model.classes_) == test_levels.cpu()[:, None]
@@ -224,7 +214,7 @@ def probe_r2(codes, targets, *, test):
                 f"target {still[0].item()} is constant in the samples {name}, so it has no R²; "
                 "leave its column out"
             )
-    fit_y, test_y = _standardised_by(fit_y, fit_y), _standardised_by(fit_y, test_y)
+    fit_y, test_y = standardised(fit_y), standardised(test_y, fit_y)
     # One target as (N,): scikit-learn warns of a column.
     model = _fit_network(MLPRegressor, fit_x, fit_y.squeeze(1))
     predicted = torch.as_tensor(model.predict(test_x.numpy())).reshape(test_y.shape)
@@ -257,21 +247,13 @@ def _probe_samples(name, axes, codes, wanted, test):
             f"{len(fit_x)} samples to fit; a tenth of them decides when the network stops, so give "
             "at least 11"
         )
-    return _standardised_by(fit_x, fit_x), _standardised_by(fit_x, test_x), fit_y, test_y
-
-
-def _standardised_by(reference, values):
-    """Values in units of the reference's mean and deviation; axes that are constant there, 0."""
-    varies = reference.amax(0) > reference.amin(0)
-    spread = torch.where(varies, reference.std(0, correction=0), 1)
-    return torch.where(varies, (values - reference.mean(0)) / spread, 0)
+    return standardised(fit_x), standardised(test_x, fit_x), fit_y, test_y
 
 
 def _fit_network(kind, codes, wanted):
     from sklearn.exceptions import ConvergenceWarning
-    from threadpoolctl import threadpool_limits
 
     model = kind(hidden_layer_sizes=(128,), early_stopping=True, random_state=0, max_iter=100)
-    with warnings.catch_warnings(), threadpool_limits(1):  # fits this small are slower with more
+    with warnings.catch_warnings(), one_thread():
         warnings.simplefilter("ignore", ConvergenceWarning)  # 100 epochs are part of the number
         return model.fit(codes.numpy(), wanted.numpy())
