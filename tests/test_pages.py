@@ -37,6 +37,27 @@ def test_links_between_files_lead_somewhere(path):
     assert [link for link in targets if not (path.parent / link).is_file()] == []
 
 
+def anchors(path):
+    """The places in a Markdown file that a link may name: its headings, as GitHub spells them."""
+    heads = re.findall(r"(?m)^#+ (.*)$", path.read_text())
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*paths.root().glob("*.md"), *paths.notebooks_folder().glob("*.md")],
+    ids=lambda path: path.name,
+)
+def test_links_of_markdown_files_lead_to_files_and_headings(path):
+    text = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
+    for link in LINK.findall(text):
+        if ":" not in link:
+            name, _, anchor = link.partition("#")
+            target = path.parent / name if name else path
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
+
+
 @every_notebook
 def test_a_notebook_that_is_named_is_linked(path):
     without_links = LINK.sub("", prose(path))
