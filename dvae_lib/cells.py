@@ -2,23 +2,24 @@
 
 import ast
 import re
+from pathlib import Path
 
 PLAIN_TIER = r"""(?m)^(tier\b[^=\n]*=\s*)(["'])\w*\2(?=\s*(?:[;#]|$))"""
 
 
-def at_tier(source, tier):
+def at_tier(source: str, tier: str) -> str:
     """The source of a cell of parameters with its tier set, however it was written."""
     if re.search(PLAIN_TIER, source):
         return with_tier(source, tier)
     return f'{source}\ntier = "{tier}"'
 
 
-def with_tier(source, tier):
+def with_tier(source: str, tier: str) -> str:
     """The source of any cell with the tier exchanged, if it sets one to a plain string."""
     return re.sub(PLAIN_TIER, rf'\g<1>"{tier}"', source)
 
 
-def code_cells(path):
+def code_cells(path: str | Path) -> list[str]:
     """The sources of a notebook's code cells, magics left out."""
     import nbformat
 
@@ -27,25 +28,25 @@ def code_cells(path):
     return [without_magics(cell.source) for cell in cells]
 
 
-def without_magics(source):
+def without_magics(source: str) -> str:
     """The source of a cell as Python: IPython's lines that begin with % or ! are left empty."""
     return re.sub(r"(?m)^[%!].*$", "", source)
 
 
-def defined_names(source):
+def defined_names(source: str) -> list[str]:
     """Names of the functions and classes that a cell defines, in order."""
     kinds = ast.FunctionDef | ast.ClassDef
     return [node.name for node in ast.parse(source).body if isinstance(node, kinds)]
 
 
-def bound_names(node):
+def bound_names(node: ast.AST) -> set[str]:
     """Names that a statement imports or defines as function or class."""
     if isinstance(node, ast.Import | ast.ImportFrom):
         return {(alias.asname or alias.name).split(".")[0] for alias in node.names}
     return {node.name} if isinstance(node, ast.FunctionDef | ast.ClassDef) else set()
 
 
-def imported_modules(source):
+def imported_modules(source: str) -> set[str]:
     """Names that may be modules, of all that a piece of code imports."""
     found = set()
     for node in ast.walk(ast.parse(source)):
@@ -56,7 +57,7 @@ def imported_modules(source):
     return found
 
 
-def used_names(tree):
+def used_names(tree: ast.AST) -> set[str]:
     """Names used and modules imported in a piece of code."""
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     for node in ast.walk(tree):

@@ -2,13 +2,18 @@
 
 import itertools
 import json
+from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
 from . import files
 
 
-def save(path, facts, model, players, step, history):
+def save(
+    path: Path, facts: dict, model: nn.Module, players: list, step: int, history: dict
+) -> None:
     from safetensors.torch import save_file
 
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
@@ -33,7 +38,7 @@ def save(path, facts, model, players, step, history):
         save_file(tensors, temporary, metadata={"about": json.dumps(about)})
 
 
-def resume(path, facts, model, players):
+def resume(path: Path, facts: dict, model: nn.Module, players: list) -> tuple[int, dict]:
     """(step, history) of a checkpoint whose tensors are put in place; (0, {}) without one.
 
     Raises ValueError for a damaged one.
@@ -74,7 +79,7 @@ def _part(tensors, prefix):
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
-def facts(path, model, players, batches, steps):
+def facts(path: Path, model: nn.Module, players: list, batches: Any, steps: int) -> dict:
     """What a checkpoint is known by: its file's name, the seed, the steps, the settings of data and
     optimisers, and the shapes of all parameters. What a loss computes is not among them."""
     return {

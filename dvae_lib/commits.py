@@ -5,7 +5,7 @@ import subprocess
 from .paths import root
 
 
-def commit():
+def commit() -> str:
     """The commit of the workbook's code, with "+" when the tree has changes; "" without git."""
     try:
         return _git("rev-parse", "HEAD") + ("+" if uncommitted() else "")
@@ -13,7 +13,7 @@ def commit():
         return ""
 
 
-def clean_commit():
+def clean_commit() -> str:
     """The commit of the workbook's code, for numbers that are to be stored.
 
     Raises ValueError, naming the files, where notebooks/ or dvae_lib/ has uncommitted changes, and
@@ -34,13 +34,13 @@ def clean_commit():
     return head
 
 
-def uncommitted():
+def uncommitted() -> list[str]:
     """Paths in notebooks/ and dvae_lib/ that differ from the commit, new files among them."""
     status = _git("status", "--porcelain", "--untracked-files=all", "notebooks", "dvae_lib")
     return [line[2:].strip() for line in status.splitlines()]
 
 
-def same_code(notebook, old, new):
+def same_code(notebook: str, old: str, new: str) -> bool:
     """True if the library and the notebook's own file are the same in two commits."""
     if old == new:
         return True

@@ -11,7 +11,7 @@ from .cells import code_cells
 from .paths import in_checkout, notebook_path
 
 
-def definitions(notebook):
+def definitions(notebook: str) -> types.ModuleType:
     """A module with the imports, constants, functions and classes of a notebook, nothing run.
 
     Of the top-level statements, imports, functions, classes and assignments to NAMES_IN_CAPITALS
@@ -33,7 +33,7 @@ def definitions(notebook):
     return module
 
 
-def definitions_for(notebook):
+def definitions_for(notebook: str) -> dict[str, str]:
     """{name: packed text} of the definitions that a notebook takes from others, and they in turn.
 
     For `definitions_path`; packed, since other exercises' answers are among them.
@@ -48,7 +48,7 @@ def definitions_for(notebook):
     return found
 
 
-def definitions_path(notebook):
+def definitions_path(notebook: str) -> Path:
     """Where the definitions of a notebook lie outside a checkout: beside the one that uses them."""
     return Path.cwd() / "definitions" / f"{notebook}.packed"
 
@@ -61,12 +61,14 @@ def _kept(path):
         for node in ast.parse(source).body:
             if isinstance(node, kinds):
                 body.append(node)
-            elif (
-                isinstance(node, ast.Assign)
-                and all(isinstance(t, ast.Name) and t.id.isupper() for t in node.targets)
-                and not any(isinstance(n, ast.Call) for n in ast.walk(node.value))
-                and {n.id for n in ast.walk(node.value) if isinstance(n, ast.Name)} <= constants
-            ):
-                body.append(node)
-                constants |= {t.id for t in node.targets}
+            elif isinstance(node, ast.Assign):
+                names = {t.id if isinstance(t, ast.Name) else "" for t in node.targets}
+                parts = list(ast.walk(node.value))
+                if (
+                    all(name.isupper() for name in names)
+                    and not any(isinstance(part, ast.Call) for part in parts)
+                    and {part.id for part in parts if isinstance(part, ast.Name)} <= constants
+                ):
+                    body.append(node)
+                    constants |= names
     return ast.Module(body, [])

@@ -14,6 +14,10 @@ not use can be compared as well. What no smoke run meets, such as code for one t
 image that only a larger set has, no witness sees.
 """
 
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
 from . import files, paths
 from .results import TIERS
 
@@ -35,11 +39,13 @@ class Sweep:
     runs: their records. witnesses: {tier: the record of a smoke run}.
     """
 
-    def __init__(self, notebook, runs=(), witnesses=None):
+    def __init__(
+        self, notebook: str, runs: Iterable[dict] = (), witnesses: dict | None = None
+    ) -> None:
         self.notebook, self.runs, self.witnesses = notebook, list(runs), witnesses or {}
 
     @classmethod
-    def read(cls, notebook):
+    def read(cls, notebook: str) -> "Sweep":
         """The sweep of a notebook, without runs where none is stored.
 
         Raises ValueError, naming the file and the fix, if what is stored is damaged.
@@ -59,7 +65,7 @@ class Sweep:
                 raise ValueError(f"{path} is damaged ({error!r}); {fix}") from error
         return sweep
 
-    def write(self):
+    def write(self) -> Path:
         """Store the sweep, its runs in the order of tiers, settings and seeds. Returns the path."""
         tiers = [tier for tier in TIERS if any(run["tier"] == tier for run in self.runs)]
         sweeps = {
@@ -73,7 +79,7 @@ class Sweep:
         files.write_json(path, {"notebook": self.notebook, "sweeps": sweeps})
         return path
 
-    def add(self, tier, runs, witness):
+    def add(self, tier: str, runs: list[dict], witness: dict) -> list:
         """Put runs of a tier in, in the place of those with their settings and seeds.
 
         Runs that stay must be of code with the numbers of `witness`; where the stored witness
@@ -82,28 +88,28 @@ class Sweep:
         own = [run for run in self.runs if run["tier"] == tier]
         new = {key(run) for run in runs}
         left = [run for run in own if key(run) not in new]
-        stale = left if differences(self.witnesses.get(tier), witness, tier) else []
+        stale = left if differences(self.witnesses.get(tier) or {}, witness, tier) else []
         gone = new | {key(run) for run in stale}
         self.runs = [r for r in self.runs if r["tier"] != tier or key(r) not in gone] + list(runs)
         self.witnesses[tier] = witness
         return stale
 
-    def select(self, tier="classroom", **settings):
+    def select(self, tier: str = "classroom", **settings: Any) -> list[dict]:
         """The runs of a tier with exactly these settings beside the notebook's own."""
         return [run for run in self.runs if (run["tier"], run["settings"]) == (tier, settings)]
 
-    def values(self, name, tier="classroom", **settings):
+    def values(self, name: str, tier: str = "classroom", **settings: Any) -> list[float]:
         """The recorded values of `name`, one a seed, in the order of the seeds."""
         runs = sorted(self.select(tier, **settings), key=lambda run: run["seed"])
         return [row["value"] for run in runs for row in run["rows"] if row["name"] == name]
 
-    def seeds(self, tier):
+    def seeds(self, tier: str) -> dict[str, list[float]]:
         """{name: values over the stored seeds} of all rows of a tier, with no other settings."""
         names = {row["name"] for run in self.select(tier) for row in run["rows"]}
         return {name: self.values(name, tier) for name in names}
 
     @property
-    def out_of_date(self):
+    def out_of_date(self) -> bool:
         """True if the notebook's last smoke run on this machine differs from a stored witness.
 
         False where there is none, and where it cannot be compared (see `comparable`).
@@ -113,7 +119,7 @@ class Sweep:
         if not record:
             return False
         return any(
-            comparable(witness, record) and differences(witness, record, tier)
+            comparable(witness, record) and differences(witness or {}, record, tier)
             for tier, witness in self.witnesses.items()
         )
 
@@ -129,12 +135,12 @@ class Sweep:
         )
 
 
-def read_record(path):
+def read_record(path: str | Path) -> dict:
     """What a run wrote into its results.json; {} without one, and of one that did not end.
 
     Raises ValueError, naming the file and the fix, if it is damaged.
     """
-    record = files.read_json(path) if path.exists() else {}
+    record = files.read_json(path) if Path(path).exists() else {}
     if not record.get("complete"):
         return {}
     try:
@@ -158,12 +164,12 @@ def _values(record):
     return {row["name"]: row["value"] for row in record["rows"]}
 
 
-def key(run):
+def key(run: dict) -> tuple:
     """What tells a stored run from the others of its tier."""
     return (run["tier"], str(sorted(run["settings"].items())), run["seed"])
 
 
-def differences(witness, record, tier):
+def differences(witness: dict, record: dict, tier: str) -> list[str]:
     """In what a smoke run differs from a stored witness, as a list of sentences.
 
     Compared are the names of rows, their values, and the sizes that the notebook picks at `tier`.
@@ -185,7 +191,7 @@ def differences(witness, record, tier):
     return sorted(found)
 
 
-def comparable(witness, record):
+def comparable(witness: dict, record: dict) -> bool:
     """True if numbers of the two records may be compared: same torch minor version and processor.
 
     Another of either adds numbers in another order from the first step on, and a training makes

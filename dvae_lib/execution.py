@@ -6,7 +6,9 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import quote
 
 from tqdm import tqdm
@@ -30,7 +32,7 @@ class Job:
     settings: tuple = ()
 
     @property
-    def runs(self):
+    def runs(self) -> Path:
         """Runs with other settings than the notebook's own are kept apart, in runs/with/…"""
         folder = paths.runs_folder()
         if self.settings:
@@ -39,11 +41,11 @@ class Job:
         return folder
 
     @property
-    def folder(self):
+    def folder(self) -> Path:
         return paths.run_folder(self.notebook, self.tier, self.seed, self.runs)
 
     @property
-    def label(self):
+    def label(self) -> str:
         extra = "".join(f" {name}={value}" for name, value in self.settings)
         return f"{self.notebook} seed {self.seed}{extra}"
 
@@ -58,7 +60,7 @@ class Outcome:
     error: str = ""
 
     @property
-    def verdicts(self):
+    def verdicts(self) -> dict[str, str]:
         """{name: verdict} of the claims, none at tier smoke; see Row.verdict."""
         if self.job.tier not in ASSERTING_TIERS:
             return {}
@@ -69,17 +71,17 @@ class Outcome:
         return {row.name: row.verdict(seeds.get(row.name, ())) for row in claims}
 
     @property
-    def refuted(self):
+    def refuted(self) -> list[Row]:
         """Rows whose claim is refuted, by its stored seeds or, of one without them, by this run."""
         verdicts = self.verdicts
         return [row for row in self.rows if verdicts.get(row.name) == "refuted"]
 
     @property
-    def good(self):
+    def good(self) -> bool:
         return not self.error and not self.refuted
 
 
-def check(jobs):
+def check(jobs: list[Job]) -> None:
     """Raise ValueError for what can be known to fail before anything is run.
 
     That is a notebook, tier, seed, device or parameter that there is not, listing what exists, and
@@ -108,7 +110,7 @@ def check(jobs):
                 )
 
 
-def run_all(jobs, workers=1, threads=None):
+def run_all(jobs: list[Job], workers: int = 1, threads: int | None = None) -> list[Outcome]:
     """Execute jobs, `workers` at a time, with a progress bar over jobs and one over cells each.
 
     threads: of each kernel, by default its share of the cores.
@@ -133,7 +135,7 @@ def _execute_apart(job, number, workers, threads):
     return execute(job, 1 + number % workers)
 
 
-def execute(job, bar_position=0):
+def execute(job: Job, bar_position: int = 0) -> Outcome:
     """Execute one job into its folder and return its Outcome. A raising notebook is an outcome.
 
     Raises RuntimeError, naming its process, while another run writes into the folder.
@@ -199,7 +201,14 @@ def _environment(**values):
 # --- sweeps ------------------------------------------------------------------------------------
 
 
-def sweep(notebook, seeds, settings=None, tier="classroom", device="auto", workers=1):
+def sweep(
+    notebook: str,
+    seeds: Iterable[int],
+    settings: dict[str, list] | None = None,
+    tier: str = "classroom",
+    device: str = "auto",
+    workers: int = 1,
+) -> tuple[list[Outcome], Path, list]:
     """Execute a notebook once a seed and setting, and gather the rows into notebooks/results/.
 
     settings: a dict from a parameter to its values; every combination is run. Each kernel has one
@@ -226,7 +235,7 @@ def sweep(notebook, seeds, settings=None, tier="classroom", device="auto", worke
     return outcomes, path, left_out
 
 
-def run_witness(notebook):
+def run_witness(notebook: str) -> dict:
     """The record of a smoke run with one thread, and `spread`: how far two threads move each row.
 
     Raises RuntimeError if the notebook does not run.
@@ -242,7 +251,7 @@ def run_witness(notebook):
     return _stored_part(records[1]) | {"spread": {name: abs(one[name] - two[name]) for name in one}}
 
 
-def gather(notebook, tier, records, witness):
+def gather(notebook: str, tier: str, records: list[dict], witness: dict) -> tuple[list, Path]:
     """Put records into the stored sweep of a notebook: (runs left out, path)."""
     stored = Sweep.read(notebook)
     left_out = stored.add(tier, [_stored_part(record) for record in records], witness)
@@ -253,7 +262,7 @@ def _stored_part(record):
     return {name: value for name, value in record.items() if name != "complete"}
 
 
-def finished(job, commit):
+def finished(job: Job, commit: str) -> dict | None:
     """The record of a job that ran to its end with the code of `commit`; None without one."""
     record = read_record(job.folder / "results.json")
     if record and commits.same_code(job.notebook, record["commit"], commit):

@@ -117,7 +117,7 @@ def _tree(answer):
         return ast.parse("")
     cell = ast.parse("".join(linecache.getlines(code.co_filename)))
     own = [
-        node
+        ast.Expr(node) if isinstance(node, ast.Lambda) else node
         for node in ast.walk(cell)
         if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Lambda)
         and node.lineno <= code.co_firstlineno <= node.end_lineno

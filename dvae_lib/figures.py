@@ -7,6 +7,7 @@ import io
 import itertools
 import math
 import zlib
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +27,8 @@ class DescribedFigure(Figure):
     def __init__(self, alt, **options):
         if not alt:
             raise ValueError("a figure needs alternative text: a sentence that carries its content")
-        super().__init__(**({"dpi": DPI, "layout": "constrained"} | options))
+        settings: dict[str, Any] = {"dpi": DPI, "layout": "constrained"} | options
+        super().__init__(**settings)
         self.alt = alt
 
     def _repr_mimebundle_(self, include=None, exclude=None):
@@ -55,7 +57,7 @@ def in_palette(png):
     grain that could be taken for the network's. A PNG with transparency is left as it is.
     """
     picture = Image.open(io.BytesIO(png))
-    if picture.mode == "P" or picture.convert("RGBA").getextrema()[3] != (255, 255):
+    if picture.mode == "P" or picture.convert("RGBA").getchannel("A").getextrema() != (255, 255):
         return png
     options = {"optimize": True} | {k: v for k, v in picture.info.items() if k == "dpi"}
     given, picture = picture.mode, picture.convert("RGB")

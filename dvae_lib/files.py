@@ -5,14 +5,16 @@ import errno
 import json
 import os
 import tempfile
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 
 @contextlib.contextmanager
-def atomic(path):
+def atomic(path: str | Path) -> Generator[Path]:
     """Yield a temporary path beside `path`; on success it takes the place of `path` in one step.
 
     Raises OSError, naming `path`, when the disk is full or not writable. Whatever happens before
@@ -42,14 +44,14 @@ def atomic(path):
             temporary.unlink(missing_ok=True)
 
 
-def write_json(path, value):
+def write_json(path: str | Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically."""
     with atomic(path) as temporary:
         text = json.dumps(value, indent=1, allow_nan=False) + "\n"
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def read_json(path, fix="delete it and run again"):
+def read_json(path: str | Path, fix: str = "delete it and run again") -> dict:
     """The object in a JSON file, as a dict. Raises ValueError, naming file and fix, if damaged."""
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -61,7 +63,7 @@ def read_json(path, fix="delete it and run again"):
 
 
 @contextlib.contextmanager
-def claimed(folder, owner):
+def claimed(folder: str | Path, owner: int) -> Generator[None]:
     """Hold a folder for the process `owner`, whose id others are told; made if it is not there.
 
     The system ends the claim with this process, so a killed one is in nobody's way.

@@ -9,10 +9,14 @@ import copy
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from . import files, paths
+
+if TYPE_CHECKING:
+    from .workbook import Run
 
 MAX_BYTES = 2_000_000  # of the stored weights of a notebook
 LARGEST = torch.finfo(torch.float16).max
@@ -31,14 +35,14 @@ class Weights:
     words: str
 
     @property
-    def label(self):
+    def label(self) -> str:
         return "stored long run" if self.stored else "trained here"
 
     def __repr__(self):
         return self.words
 
 
-def keep(path, name, module, about):
+def keep(path: str | Path, name: str, module: torch.nn.Module, about: dict) -> None:
     """Write the weights of a module in half precision, with the facts in `about`, to `path`."""
     from safetensors.torch import save_file
 
@@ -58,7 +62,7 @@ def keep(path, name, module, about):
         save_file(tensors, temporary, {"name": name, "about": json.dumps(about)})
 
 
-def gather(notebook, folder, commit, processor):
+def gather(notebook: str, folder: str | Path, commit: str, processor: str) -> Path | None:
     """Put the weights that a run kept in `folder` in the place of a notebook's stored ones.
 
     Returns the path, or None where nothing was kept. Raises ValueError, and leaves what was stored
@@ -85,7 +89,7 @@ def gather(notebook, folder, commit, processor):
     return paths.models_path(notebook)
 
 
-def stored(run, name, module):
+def stored(run: "Run", name: str, module: torch.nn.Module) -> Weights:
     """See workbook.Run.stored."""
     path = paths.models_path(run.notebook)
     if not path.exists():

@@ -5,10 +5,11 @@ four 4x4 convolutions of stride 2 with 32, 32, 64, 64 channels, then a layer of 
 form leaves out the first of them.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 CHANNELS = {64: (32, 32, 64, 64), 32: (32, 64, 64)}
 HIDDEN = 256
@@ -24,7 +25,13 @@ class Encoder(nn.Module):
     and shapes.
     """
 
-    def __init__(self, image_shape, n_outputs, channels=None, hidden=HIDDEN):
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        n_outputs: int,
+        channels: Sequence[int] | None = None,
+        hidden: int = HIDDEN,
+    ) -> None:
         super().__init__()
         widths, side = _halvings(image_shape, channels)
         self.image_shape = tuple(image_shape)
@@ -39,7 +46,7 @@ class Encoder(nn.Module):
     def _convolution(self, c_in, c_out):
         return [nn.Conv2d(c_in, c_out, 4, 2, 1), nn.ReLU(inplace=True)]
 
-    def forward(self, images):
+    def forward(self, images: Tensor) -> Tensor:
         if tuple(images.shape[1:]) != self.image_shape:
             raise ValueError(
                 f"images of shape {tuple(images.shape)}: this encoder takes "
@@ -56,13 +63,14 @@ class _Doubling(nn.ConvTranspose2d):
     def __init__(self, c_in, c_out):
         super().__init__(c_in, c_out, 4, 2, 1)
 
-    def forward(self, x):
+    def forward(self, x):  # ty: ignore[incompatible-method-override]
+        assert self.bias is not None
         if x.device.type != "cpu":
             return super().forward(x)
         c_in, c_out = self.weight.shape[:2]
         if c_out > 4:
             # The gradient of a bias inside takes longer than all the rest in bfloat16.
-            y = F.conv_transpose2d(x, self.weight, None, self.stride, self.padding)
+            y = F.conv_transpose2d(x, self.weight, None, 2, 1)
             return y.add_(self.bias.to(y.dtype)[:, None, None])
         # Few channels: the four pixels of each 2x2 block from one convolution with 2x2 kernels.
         taps = self.weight.view(c_in, c_out, 2, 2, 2, 2).flip(2, 4).permute(1, 3, 5, 0, 2, 4)
@@ -78,11 +86,18 @@ class Decoder(nn.Module):
     to first. No nonlinearity after the last convolution. Errors: see Encoder.
     """
 
-    def __init__(self, n_codes, image_shape, channels=None, hidden=HIDDEN):
+    def __init__(
+        self,
+        n_codes: int,
+        image_shape: Sequence[int],
+        channels: Sequence[int] | None = None,
+        hidden: int = HIDDEN,
+    ) -> None:
         super().__init__()
         widths, side = _halvings(image_shape, channels)
         f = self._nonlinearity
-        layers = [nn.Linear(n_codes, hidden), f(), nn.Linear(hidden, widths[-1] * side**2)]
+        layers: list[nn.Module] = [nn.Linear(n_codes, hidden), f()]
+        layers += [nn.Linear(hidden, widths[-1] * side**2)]
         layers += [f(), nn.Unflatten(1, (widths[-1], side, side))]
         for c_in, c_out in pairwise((*reversed(widths), image_shape[0])):
             convolution, *rest = self._convolution(c_in, c_out)
@@ -95,7 +110,7 @@ class Decoder(nn.Module):
     def _convolution(self, c_in, c_out):
         return [_Doubling(c_in, c_out), nn.ReLU(inplace=True)]
 
-    def forward(self, codes):
+    def forward(self, codes: Tensor) -> Tensor:
         return self.layers(codes)
 
 
@@ -161,10 +176,10 @@ class MLP(nn.Sequential):
     Inputs of more than two dimensions are flattened first.
     """
 
-    def __init__(self, *sizes):
+    def __init__(self, *sizes: int) -> None:
         if len(sizes) < 2:
             raise ValueError(f"MLP{sizes}: give at least the input and the output size")
-        layers = [nn.Flatten()]
+        layers: list[nn.Module] = [nn.Flatten()]
         for n_in, n_out in pairwise(sizes):
             layers += [nn.Linear(n_in, n_out), nn.ReLU()]
         super().__init__(*layers[:-1])

@@ -5,14 +5,17 @@ averages the result over the batch.
 """
 
 import math
+from collections.abc import Sequence
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 LOG_2PI = math.log(2 * math.pi)
 
 
-def reparameterise(mean, log_var):
+def reparameterise(mean: Tensor, log_var: Tensor) -> Tensor:
     """Draw z = mean + sigma * eps, eps ~ N(0, I), so that gradients reach mean and log_var.
 
     mean, log_var: (..., L). Returns (..., L). Uses torch's global generator.
@@ -21,7 +24,7 @@ def reparameterise(mean, log_var):
     return mean + torch.exp(0.5 * log_var) * torch.randn_like(mean)
 
 
-def gaussian_log_density(z, mean, log_var):
+def gaussian_log_density(z: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
     """log N(z; mean, diag exp(log_var)) in nats, summed over the last axis: (..., L) to (...)."""
     return -0.5 * (LOG_2PI + log_var + _squared_deviation(z - mean, log_var)).sum(-1)
 
@@ -37,7 +40,7 @@ def _squared_deviation(difference, log_var):
     return torch.where(log_var < -bound, narrow, plain)
 
 
-def kl_standard_normal(mean, log_var):
+def kl_standard_normal(mean: Tensor, log_var: Tensor) -> Tensor:
     """KL(N(mean, diag exp(log_var)) || N(0, I)) in nats, at least 0: (..., L) to (...).
 
     Kingma & Welling 2014, appendix B; derived in notebook 01.
@@ -45,7 +48,7 @@ def kl_standard_normal(mean, log_var):
     return 0.5 * (mean**2 + torch.exp(log_var) - 1 - log_var).sum(-1)
 
 
-def kl_gaussians(mean_q, log_var_q, mean_p, log_var_p):
+def kl_gaussians(mean_q: Tensor, log_var_q: Tensor, mean_p: Tensor, log_var_p: Tensor) -> Tensor:
     """KL(q || p) between diagonal Gaussians in nats, at least 0: (..., L) to (...).
 
     Infinite where it is too large for the dtype, such as variances e^200 apart in float32.
@@ -54,7 +57,7 @@ def kl_gaussians(mean_q, log_var_q, mean_p, log_var_p):
     return 0.5 * (scaled - 1 + (log_var_p - log_var_q)).sum(-1)
 
 
-def bernoulli_reconstruction(logits, x):
+def bernoulli_reconstruction(logits: Tensor, x: Tensor) -> Tensor:
     """-log p(x | z) in nats per image for Bernoulli pixels with the given logits.
 
     logits, x: (B, C, H, W) with x in [0, 1]. Returns (B,). For x strictly between 0 and 1 this is
@@ -75,7 +78,7 @@ def bernoulli_reconstruction(logits, x):
     return loss.flatten(1).sum(1)
 
 
-def gaussian_reconstruction(mean, x, sigma=1.0):
+def gaussian_reconstruction(mean: Tensor, x: Tensor, sigma: float = 1.0) -> Tensor:
     """-log N(x; mean, sigma^2 I) in nats per image, constants included: (B, C, H, W) to (B,).
 
     A density: it depends on the scale of x and may be negative. sigma: a number above 0, in units
@@ -91,7 +94,7 @@ def gaussian_reconstruction(mean, x, sigma=1.0):
     return 0.5 * (squared + LOG_2PI + 2 * math.log(sigma)).flatten(1).sum(1)
 
 
-def sampling_log_weights(batch, n_data, sampling):
+def sampling_log_weights(batch: int, n_data: int, sampling: str) -> Tensor:
     """Logarithms (B, B) of the weights with which a batch of B images stands for all N.
 
     Row i: what the posterior of each image of the batch counts when q(z_i) is estimated, with z_i
@@ -120,7 +123,13 @@ def sampling_log_weights(batch, n_data, sampling):
     return weights.log()
 
 
-def kl_split(mean, log_var, z, n_data, sampling="weighted"):
+def kl_split(
+    mean: Tensor,
+    log_var: Tensor,
+    z: Tensor,
+    n_data: int,
+    sampling: str = "weighted",
+) -> tuple[Tensor, Tensor, Tensor]:
     """The KL term split in three: I(x; z), total correlation, dimension-wise KL, each (B,) nats.
 
     mean, log_var: (B, L), posteriors of a batch of B from n_data images. z: (B, L), a draw of
@@ -148,7 +157,7 @@ def kl_split(mean, log_var, z, n_data, sampling="weighted"):
     return log_q_z_x - log_q_z, log_q_z - log_q_zj, log_q_zj - log_p_z
 
 
-def mmd(z, y, width=None):
+def mmd(z: Tensor, y: Tensor, width: float | None = None) -> Tensor:
     """Unbiased estimate of MMD^2 between the distributions of the rows of z and y: a scalar.
 
     z: (B, L), y: (M, L), B and M at least 2. The kernel is exp(-|a - b|^2 / (2 width^2)), width
@@ -170,7 +179,9 @@ def _rbf(a, b, scale):
     return torch.exp(-((a[:, None] - b) ** 2).sum(-1) / scale)
 
 
-def dip_penalty(mean, log_var, lambda_d, lambda_od, form="II"):
+def dip_penalty(
+    mean: Tensor, log_var: Tensor, lambda_d: float, lambda_od: float, form: str = "II"
+) -> Tensor:
     """The DIP-VAE penalty: lambda_od sum_{i != j} C_ij^2 + lambda_d sum_i (C_ii - 1)^2, a scalar.
 
     mean, log_var: (B, L). C is the covariance of the means over the batch (divided by B); form
@@ -188,10 +199,11 @@ def dip_penalty(mean, log_var, lambda_d, lambda_od, form="II"):
     return lambda_od * (off**2).sum() + lambda_d * ((diagonal - 1) ** 2).sum()
 
 
-def factor_cross_entropy(logits, factors, sizes):
+def factor_cross_entropy(logits: Tensor, factors: Tensor, sizes: Sequence[int]) -> Tensor:
     """Cross-entropy in nats, summed over factors and averaged over the batch: a scalar.
 
     logits: (B, sum of sizes), the levels of one factor after those of another; factors: int64
     (B, K), the true levels; sizes: the K numbers of levels.
     """
-    return sum(map(F.cross_entropy, logits.split(sizes, 1), factors.T))
+    parts = zip(logits.split(list(sizes), 1), factors.T, strict=True)
+    return reduce(torch.add, (F.cross_entropy(*part) for part in parts))

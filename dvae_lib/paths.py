@@ -4,17 +4,17 @@ import os
 from pathlib import Path
 
 
-def root():
+def root() -> Path:
     """The folder of the workbook: the one that holds notebooks/ and dvae_lib/."""
     return Path(__file__).resolve().parent.parent
 
 
-def in_checkout():
+def in_checkout() -> bool:
     """False where the library alone is installed, as it is beside a notebook handed out."""
     return (root() / "notebooks").is_dir()
 
 
-def notebooks_folder():
+def notebooks_folder() -> Path:
     """The folder of the notebooks. Raises FileNotFoundError outside a checkout."""
     folder = root() / "notebooks"
     if not in_checkout():
@@ -25,7 +25,7 @@ def notebooks_folder():
     return folder
 
 
-def notebook_path(name):
+def notebook_path(name: str | Path) -> Path:
     """The path of a notebook by name. Raises ValueError for an unknown one, listing what exists."""
     name = Path(name).stem
     path = notebooks_folder() / f"{name}.ipynb"
@@ -35,7 +35,7 @@ def notebook_path(name):
     return path
 
 
-def runs_folder():
+def runs_folder() -> Path:
     """Where runs are written: the environment variable DVAE_RUNS, else runs/ in the workbook.
 
     Outside a checkout: runs/ beside the notebook.
@@ -45,22 +45,22 @@ def runs_folder():
     return (root() if in_checkout() else Path.cwd()) / "runs"
 
 
-def data_folder():
+def data_folder() -> Path:
     """Where original data sets are kept when a notebook may download them: runs/data."""
     return runs_folder() / "data"
 
 
-def run_folder(notebook, tier, seed, runs=None):
+def run_folder(notebook: str, tier: str, seed: int, runs: Path | None = None) -> Path:
     """The folder of one run, below `runs` (default: runs_folder())."""
     return (runs or runs_folder()) / notebook / f"{tier}-seed{seed}"
 
 
-def results_path(notebook):
+def results_path(notebook: str) -> Path:
     """Where the sweeps of a notebook are stored; outside a checkout, beside it."""
     return _stored() / "results" / f"{notebook}.json"
 
 
-def models_path(notebook):
+def models_path(notebook: str) -> Path:
     """Where the weights of a notebook's long run are stored; outside a checkout, beside it."""
     return _stored() / "models" / f"{notebook}.safetensors"
 

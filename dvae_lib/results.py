@@ -1,6 +1,7 @@
 """What a notebook recorded: rows and claims, their table, and intervals over seeds."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ TIERS = ("smoke", "classroom", "long", "paper")
 ASSERTING_TIERS = ("classroom", "long", "paper")
 
 
-def check(tier, seed):
+def check(tier: str, seed: int) -> None:
     """Raise ValueError for a tier that there is not, or a seed that PyTorch or NumPy refuse."""
     if tier not in TIERS:
         raise ValueError(f"tier {tier!r}; choose one of: {', '.join(TIERS)}")
@@ -31,7 +32,7 @@ class Row:
     at_most: float | None = None
 
     @property
-    def held(self):
+    def held(self) -> bool | None:
         """True or False for a claim, None for a plain measurement."""
         if not self.is_claim:
             return None
@@ -39,7 +40,7 @@ class Row:
         return low <= self.value <= high
 
     @property
-    def is_claim(self):
+    def is_claim(self) -> bool:
         return self.at_least is not None or self.at_most is not None
 
     @property
@@ -48,16 +49,16 @@ class Row:
         return low, math.inf if self.at_most is None else self.at_most
 
     @property
-    def bound(self):
+    def bound(self) -> str:
         bounds = [f"≥ {self.at_least:g}"] if self.at_least is not None else []
         bounds += [f"≤ {self.at_most:g}"] if self.at_most is not None else []
         return ", ".join(bounds)
 
     @property
-    def in_words(self):
+    def in_words(self) -> str:
         return f"{self.name} = {self.value:.4g}, {self.bound}"
 
-    def verdict(self, seeds=()):
+    def verdict(self, seeds: Sequence[float] = ()) -> str:
         """What can be said of the claim: "held", "undecided" or "refuted"; "" without a claim.
 
         seeds: values of this row from stored seeds. From two on their 95 % interval decides: held
@@ -75,7 +76,12 @@ class Row:
         return "refuted" if found.high < low or found.low > high else "undecided"
 
 
-def results_table(rows, tier, seeds=None, long=None):
+def results_table(
+    rows: list[Row],
+    tier: str,
+    seeds: dict[str, list[float]] | None = None,
+    long: dict[str, float] | None = None,
+) -> Table:
     """The recorded rows as a table: claims and published numbers, the rest folded.
 
     seeds: {name: values of the stored seeds of this tier}; they decide the verdict of a claim.
@@ -129,15 +135,15 @@ class Interval:
         return f"{self.mean:.4g} [{self.low:.4g}, {self.high:.4g}] over {self.n} seeds"
 
 
-def interval(values):
+def interval(values: Sequence[float]) -> "Interval":
     """The mean of independent values and its 95 % Student-t interval."""
     from scipy.stats import t
 
-    values = np.asarray(values, dtype=float)
-    if len(values) == 0:
+    found = np.asarray(values, dtype=float)
+    if len(found) == 0:
         raise ValueError("no values to take an interval over")
-    mean = values.mean()
-    if len(values) == 1:
+    mean = float(found.mean())
+    if len(found) == 1:
         return Interval(mean, math.nan, math.nan, 1)
-    half = t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
-    return Interval(mean, mean - half, mean + half, len(values))
+    half = t.ppf(0.975, len(found) - 1) * float(found.std(ddof=1)) / math.sqrt(len(found))
+    return Interval(mean, mean - half, mean + half, len(found))

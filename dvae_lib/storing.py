@@ -3,6 +3,9 @@
 import hashlib
 import itertools
 import shutil
+from pathlib import Path
+
+from nbformat import NotebookNode
 
 from . import commits, execution, files, paths
 
@@ -10,13 +13,13 @@ MAX_STORED_BYTES = 700_000
 PROVENANCE = ("tier", "seed", "device", "seconds", "processor", "threads", "versions", "commit")
 
 
-def source_digest(notebook):
+def source_digest(notebook: NotebookNode) -> str:
     """A checksum of the code cells of a notebook node, to the letter."""
     cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     return hashlib.sha256("\0".join(cells).encode()).hexdigest()[:16]
 
 
-def store(notebooks, workers=1):
+def store(notebooks: list[str], workers: int = 1) -> list[execution.Outcome]:
     """Execute notebooks at tier classroom and store each in its place, cleaned of litter.
 
     Each kernel has one thread, as in a sweep, so that the stored run is the sweep's of seed 0.
@@ -51,7 +54,7 @@ def _store_executed(job):
     return ""
 
 
-def store_long(notebook, tier="long"):
+def store_long(notebook: str, tier: str = "long") -> execution.Outcome:
     """Execute a notebook at tier long or paper; store its rows and the weights that it kept.
 
     The rows go into notebooks/results/, the weights into notebooks/models/; the notebook itself
@@ -73,7 +76,7 @@ def store_long(notebook, tier="long"):
     return outcome
 
 
-def clean(notebook):
+def clean(notebook: NotebookNode) -> None:
     """Remove what only a live session can use: injected parameters, widget views, run times.
 
     Of a widget its still picture goes as well, and of a picture its text form.
@@ -109,7 +112,7 @@ def _joined(outputs):
     return joined
 
 
-def tags(cell):
+def tags(cell: NotebookNode) -> list[str]:
     return cell.metadata.get("tags", [])
 
 
@@ -119,7 +122,7 @@ def _is_widget(output):
     return still or "application/vnd.jupyter.widget-view+json" in data
 
 
-def faults(path):
+def faults(path: Path) -> list[str]:
     """What is wrong with a stored notebook, as a list of sentences; empty if all is well."""
     import nbformat
 

@@ -1,6 +1,7 @@
 """A table of words for notebooks."""
 
 import html
+from collections.abc import Iterable, Sequence
 
 
 class Table:
@@ -9,7 +10,7 @@ class Table:
     folded: further rows, which a reader can unfold.
     """
 
-    def __init__(self, rows, folded=()):
+    def __init__(self, rows: Sequence[Sequence[str]], folded: Iterable[Sequence[str]] = ()) -> None:
         self.rows, self.folded = rows, list(folded)
 
     def __repr__(self):

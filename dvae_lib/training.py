@@ -3,11 +3,13 @@
 import math
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 from tqdm.auto import tqdm
 
 from . import checkpoints
@@ -32,7 +34,7 @@ class Player:
     scheduler: torch.optim.lr_scheduler.LRScheduler | None = None
 
     @property
-    def parameters(self):
+    def parameters(self) -> list[torch.Tensor]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
 
 
@@ -48,7 +50,7 @@ class History:
     seconds: float = 0.0
     images_per_second: float = 0.0
 
-    def add(self, step, means):
+    def add(self, step: int, means: dict[str, float]) -> None:
         self.steps.append(step)
         for name in self.scalars | means:
             values = self.scalars.setdefault(name, [math.nan] * (len(self.steps) - 1))
@@ -56,15 +58,15 @@ class History:
 
 
 def train(
-    model,
-    players,
-    batches,
-    steps,
+    model: nn.Module,
+    players: Player | Sequence[Player],
+    batches: Any,
+    steps: int,
     *,
-    checkpoint=None,
-    checkpoint_every=1000,
-    log_every=50,
-):
+    checkpoint: str | Path | None = None,
+    checkpoint_every: int = 1000,
+    log_every: int = 50,
+) -> History:
     """Train `model` for `steps` steps and return its History.
 
     model: a module that holds everything that is trained; its convolutions are laid out

@@ -15,15 +15,18 @@ import zipfile
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from . import files, models
+from .data import FactorData
 from .definitions import definitions
 from .evidence import Sweep
 from .paths import data_folder, run_folder
 from .results import TIERS, Interval, Row, check, interval, results_table
+from .tables import Table
 
 __all__ = [
     "TIERS",
@@ -41,7 +44,9 @@ __all__ = [
 VERSIONS_OF = ("dvae_lib", "torch", "torchvision", "numpy")
 
 
-def start(notebook, tier="classroom", seed=0, device="auto"):
+def start(
+    notebook: str, tier: str = "classroom", seed: int = 0, device: str | torch.device = "auto"
+) -> "Run":
     """Seed everything, choose the device, and return the Run.
 
     Raises ValueError for an unknown tier, a wrong seed or a device that is not there.
@@ -57,7 +62,7 @@ def start(notebook, tier="classroom", seed=0, device="auto"):
     return Run(notebook, tier, seed, chosen)
 
 
-def pick_device(device="auto"):
+def pick_device(device: str | torch.device = "auto") -> torch.device:
     """A torch.device. "auto" takes CUDA, then MPS, then the CPU.
 
     Raises ValueError, listing the devices that are there, for one that is not.
@@ -78,7 +83,7 @@ def pick_device(device="auto"):
     return chosen
 
 
-def device_name(device):
+def device_name(device: torch.device) -> str:
     """What a reader calls the device: the GPU's name, or the CPU's with its number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
@@ -87,7 +92,7 @@ def device_name(device):
     return f"CPU, {torch.get_num_threads()} threads"
 
 
-def processor_name():
+def processor_name() -> str:
     """The processor's name and the instructions that PyTorch uses of it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
@@ -101,7 +106,7 @@ def processor_name():
 class Run:
     """One execution of a notebook. `folder` is where it writes; made when first written to."""
 
-    def __init__(self, notebook, tier, seed, device):
+    def __init__(self, notebook: str, tier: str, seed: int, device: torch.device) -> None:
         self.notebook, self.tier, self.seed, self.device = notebook, tier, seed, device
         self.folder = run_folder(notebook, tier, seed)
         self.rows, self._picked = [], []
@@ -110,7 +115,7 @@ class Run:
     def __repr__(self):
         return f"{self.notebook}: tier {self.tier}, seed {self.seed}, {device_name(self.device)}"
 
-    def pick(self, **values):
+    def pick(self, **values: Any) -> Any:
         """The value for this run's tier: run.pick(smoke=20, classroom=4_000, paper=200_000).
 
         Without `long`, tier long has the value of classroom: it trains a notebook's headline pair
@@ -121,7 +126,16 @@ class Run:
         self._picked.append(values)
         return ({"long": values["classroom"]} | values)[self.tier]
 
-    def record(self, name, value, *, paper=None, at_least=None, at_most=None, unit=""):
+    def record(
+        self,
+        name: str,
+        value: float,
+        *,
+        paper: float | str | None = None,
+        at_least: float | None = None,
+        at_most: float | None = None,
+        unit: str = "",
+    ) -> None:
         """Record a measured number, and the claim it must meet at any tier but smoke.
 
         paper: the published number, as a number or words. at_least, at_most: the bounds of the
@@ -136,7 +150,7 @@ class Run:
         self.rows = [r for r in self.rows if r.name != name] + [row]
         self._write()
 
-    def results(self):
+    def results(self) -> Table:
         """The table of what was recorded, for the end of a notebook.
 
         Beside this run stand the stored seeds of its tier, unless they are out of date, and the
@@ -147,11 +161,11 @@ class Run:
         long = {name: values[0] for name, values in sweep.seeds("long").items()}
         return results_table(self.rows, self.tier, seeds, {} if self.tier == "long" else long)
 
-    def sweep(self):
+    def sweep(self) -> Sweep:
         """The stored sweep of this notebook, for intervals over seeds. See evidence.Sweep."""
         return Sweep.read(self.notebook)
 
-    def keep(self, name, module, history=None):
+    def keep(self, name: str, module: torch.nn.Module, history: Any = None) -> None:
         """Keep the trained weights of a module in the run's folder, in half precision.
 
         `dvae store NOTEBOOK --tier long` stores them with the workbook, and `stored` opens them.
@@ -163,7 +177,7 @@ class Run:
             about |= {"steps": history.steps[-1], "minutes": round(history.seconds / 60, 1)}
         models.keep(self.folder / "models" / f"{name}.safetensors", name, module, about)
 
-    def stored(self, name, module):
+    def stored(self, name: str, module: torch.nn.Module) -> models.Weights:
         """The model called `name` with the weights that are stored with the workbook.
 
         module: the network as it was trained here; it stays as it is. Returns models.Weights, whose
@@ -172,7 +186,14 @@ class Run:
         """
         return models.stored(self, name, module)
 
-    def save_codes(self, method, encoder, decoder, codes, data):
+    def save_codes(
+        self,
+        method: str,
+        encoder: torch.nn.Module,
+        decoder: torch.nn.Module,
+        codes: torch.Tensor,
+        data: FactorData,
+    ) -> Path:
         """Save a trained method as an encode/decode pair with its codes and factors.
 
         encoder: a module from images (B, C, H, W) in [0, 1] to codes (B, L). decoder: a module
@@ -260,7 +281,7 @@ class Codes:
     about: dict
 
 
-def load_codes(folder):
+def load_codes(folder: str | Path) -> Codes:
     """Open what Run.save_codes wrote. Raises FileNotFoundError or ValueError, naming the fix."""
     from safetensors import SafetensorError, safe_open
 

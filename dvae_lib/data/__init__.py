@@ -6,6 +6,7 @@ The first four sets are made on the reader's machine, offline; the others read o
 import importlib
 import os
 from pathlib import Path
+from typing import Any
 
 from .. import tables
 from .factor_data import Batches, FactorData, to_uint8
@@ -30,7 +31,7 @@ COLUMNS = ("images", "factors", "source", "licence", "stands_in_for")
 __all__ = ["SETS", "Batches", "FactorData", "catalogue", "load", "to_uint8"]
 
 
-def load(name, **options):
+def load(name: str, **options: Any) -> FactorData:
     """The data set called `name`, as FactorData; the options are those of the function in SETS.
 
     In paths among the options, ~ is the home folder. Raises ValueError for an unknown name, listing
@@ -45,7 +46,7 @@ def load(name, **options):
     return getattr(module, function)(**options)
 
 
-def catalogue():
+def catalogue() -> tables.Table:
     """Every set with its images, factors, source, licence, and what it stands in for: a table."""
     rows = []
     for name in SETS:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from .download import fetch, verify
 from .factor_data import FactorData
@@ -52,7 +53,14 @@ ABOUT = {
 }
 
 
-def load(split="train", coloured=False, original=None, download=False, seed=0, device="cpu"):
+def load(
+    split: str = "train",
+    coloured: bool = False,
+    original: str | Path | None = None,
+    download: bool = False,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+) -> FactorData:
     """Digits as FactorData: images uint8 (N, 1 or 3, 32, 32), the 28x28 original padded with 2.
 
     split: "train" or "test", disjoint and the same in every call (4,000 and 1,000 images; 60,000
@@ -87,7 +95,7 @@ def load(split="train", coloured=False, original=None, download=False, seed=0, d
     )
 
 
-def colour(factors, grey):
+def colour(factors: Tensor, grey: Tensor) -> Tensor:
     """Colour grey digits (M, 1, 32, 32) by factors (M, 3): digit (unused), digit and ground hue."""
     device = grey.device
     hues = [k / HUES for k in range(HUES)]

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from .. import files, paths
@@ -171,7 +172,9 @@ class Model(NamedTuple):
     around: torch.Tensor
 
 
-def load(n=10_000, people=PEOPLE, seed=0, device="cpu"):
+def load(
+    n: int = 10_000, people: int = PEOPLE, seed: int = 0, device: str | torch.device = "cpu"
+) -> FactorData:
     """Faces as FactorData: images uint8 (n, 3, 64, 64), factors drawn evenly and independently.
 
     people: how many identities to draw from; person k of a seed is the same for any number of
@@ -194,12 +197,12 @@ def load(n=10_000, people=PEOPLE, seed=0, device="cpu"):
     return FactorData(name, images, factors.to(device), NAMES, sizes, values, renderer=draw_any)
 
 
-def render(factors, seed=0):
+def render(factors: Tensor, seed: int = 0) -> Tensor:
     """Draw faces from factors int64 (M, 10): uint8 (M, 3, 64, 64). seed: of the people."""
     return _in_chunks(factors, seed)[0]
 
 
-def mask(factors, seed=0):
+def mask(factors: Tensor, seed: int = 0) -> Tensor:
     """The face region of factors int64 (M, 10): bool (M, 1, 64, 64).
 
     Pixels wholly on the skin of the head with ears, eyes and mouth; without hair of the head,
@@ -208,7 +211,7 @@ def mask(factors, seed=0):
     return _in_chunks(factors, seed)[1]
 
 
-def parameters(factors, seed=0):
+def parameters(factors: Tensor, seed: int = 0) -> Parameters:
     """The Parameters behind factors int64 (M, 10)."""
     device = factors.device
     rows = dict(zip(NAMES, factors.T, strict=True))
@@ -231,7 +234,7 @@ def parameters(factors, seed=0):
 
 
 @functools.cache
-def person(seed, k):
+def person(seed: int, k: int) -> tuple[Tensor, Tensor]:
     """Identity (40,) and style (4,) of person k: independent of how many people there are."""
     draw = np.random.default_rng((seed, k))
     identity = draw.standard_normal(len(_arrays()["identity"])).astype(np.float32)
@@ -258,7 +261,7 @@ ATTRIBUTES = (
 )
 
 
-def attributes(factors, seed=0):
+def attributes(factors: Tensor, seed: int = 0) -> Tensor:
     """Binary attributes of factors int64 (M, 10): bool (M, 11), columns named by ATTRIBUTES.
 
     Left is the left of the image. Smiling, open and closed hold at any intensity; dark skin: the
@@ -287,7 +290,7 @@ def attributes(factors, seed=0):
     return torch.stack(columns, 1)
 
 
-def draw(given, width=WIDTH, height=HEIGHT):
+def draw(given: Parameters, width: float = WIDTH, height: float = HEIGHT) -> tuple[Tensor, Tensor]:
     """Images uint8 (B, 3, 64, 64) and face regions bool (B, 1, 64, 64) from any Parameters.
 
     The camera, in decimetres: how wide a picture is at the neck, and how far above the top of the
@@ -307,12 +310,12 @@ def draw(given, width=WIDTH, height=HEIGHT):
     colour = torch.where((triangle < 0)[:, None], given.background[:, :, None, None], colour)
     face = samples[:, 4:] > 0.5
     corners = [(k, j) for k in range(SAMPLES) for j in range(SAMPLES)]
-    total = sum(colour[:, :, k::SAMPLES, j::SAMPLES] for k, j in corners)
+    total = functools.reduce(torch.add, (colour[:, :, k::SAMPLES, j::SAMPLES] for k, j in corners))
     whole = torch.stack([face[:, :, k::SAMPLES, j::SAMPLES] for k, j in corners]).all(0)
     return (total * (255 / SAMPLES**2)).round().clamp(0, 255).to(torch.uint8), whole
 
 
-def mesh(given):
+def mesh(given: Parameters) -> Tensor:
     """The posed vertices of Parameters: (B, 3, V), in decimetres around the top of the neck.
 
     x points to the right of the image, y up, z to the camera.
@@ -335,7 +338,7 @@ def mesh(given):
     return points + model.turns * (turned - points)
 
 
-def shape(given):
+def shape(given: Parameters) -> Tensor:
     """The vertices before the pose: (B, 3, V).
 
     Sums run over components in order, one operation at a time, so that an image does not depend
@@ -518,7 +521,7 @@ def _model(device):
     shapes = ("mean", "identity", "actions", "hair_volume", "hair_length", "hair_field", "turns")
     return Model(
         *map(floats, shapes),
-        masks,
+        masks,  # ty: ignore[invalid-argument-type] (after seven tensors)
         *(torch.from_numpy(part).to(device) for part in (triangles, quads.T.copy())),
         torch.from_numpy(_around(quads, len(hanging))).to(device),
     )

@@ -1,11 +1,12 @@
 """Images with the factors that made them: the one form in which every data set is handed out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 
 class Batch(NamedTuple):
@@ -71,22 +72,23 @@ class FactorData:
         return f"FactorData({self.name}: {len(self):,} images {shape}; {factors})"
 
     @property
-    def image_shape(self):
+    def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
-        return tuple(self.images.shape[1:])
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
 
     @property
-    def device(self):
+    def device(self) -> torch.device:
         return self.images.device
 
-    def to(self, device):
+    def to(self, device: str | torch.device) -> "FactorData":
         """The same set with its tensors on `device`."""
         bases = None if self.bases is None else self.bases.to(device)
         return replace(
             self, images=self.images.to(device), factors=self.factors.to(device), bases=bases
         )
 
-    def subset(self, index, name=None):
+    def subset(self, index: Tensor, name: str | None = None) -> "FactorData":
         """The rows in `index` (integer tensor or boolean mask)."""
         index = torch.as_tensor(index, device=self.device)
         if index.dtype != torch.bool:
@@ -100,7 +102,7 @@ class FactorData:
             bases=bases,
         )
 
-    def split(self, fraction, seed=0):
+    def split(self, fraction: float, seed: int = 0) -> tuple["FactorData", "FactorData"]:
         """Two disjoint sets (first `fraction` of a fixed shuffle, rest), the same for each call.
 
         Raises ValueError when either part would be empty.
@@ -113,20 +115,20 @@ class FactorData:
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         return self.subset(order[:n_first]), self.subset(order[n_first:])
 
-    def floats(self, index=None):
+    def floats(self, index: Tensor | None = None) -> Tensor:
         """Images as float32 in [0, 1]: all, or the rows in `index`."""
         images = self.images if index is None else self.images[index]
         return images.float().div_(255)
 
-    def batches(self, batch_size, seed=0):
+    def batches(self, batch_size: int, seed: int = 0) -> "Batches":
         """Batches in a shuffled order, for training. See Batches."""
         return Batches(self, batch_size, seed)
 
-    def fresh(self, batch_size, seed=0):
+    def fresh(self, batch_size: int, seed: int = 0) -> "FreshBatches":
         """Batches of images that are drawn anew at each step, for training. See FreshBatches."""
         return FreshBatches(self, batch_size, seed)
 
-    def column(self, name):
+    def column(self, name: str) -> int:
         """The position of a factor. Raises ValueError, listing the names, if there is none."""
         if name not in self.factor_names:
             raise ValueError(
@@ -134,7 +136,7 @@ class FactorData:
             )
         return self.factor_names.index(name)
 
-    def render(self, factors, bases=None):
+    def render(self, factors: Tensor, bases: Tensor | None = None) -> Tensor:
         """Images uint8 (M, C, H, W) for factors (M, K), made on demand.
 
         bases: rows of `self.bases`, one an image, for a set that needs them.
@@ -154,7 +156,7 @@ class FactorData:
             raise ValueError(f"{self.name}: `render` needs `bases`, one row an image")
         return self.renderer(factors, bases)
 
-    def counterfactual(self, index, **levels):
+    def counterfactual(self, index: Any, **levels: int) -> Tensor:
         """The images in rows `index` with the named factors set to new levels, all else kept.
 
         index: int64 (M,). levels: a level or a tensor (M,) for each factor to change.
@@ -172,7 +174,7 @@ class FactorData:
             factors[:, column] = torch.as_tensor(level, device=self.device)
         return self.render(factors, None if self.bases is None else self.bases[index])
 
-    def nearest(self, factors, names=None):
+    def nearest(self, factors: Tensor, names: Sequence[str] | None = None) -> Tensor:
         """Rows (M,) of the stored images whose factors are nearest to `factors` (M, K).
 
         Distance: the number of factors that differ, then their summed difference in levels; over
@@ -188,7 +190,9 @@ class FactorData:
             rows.append(distance.argmin())
         return torch.stack(rows)
 
-    def pairs(self, n, share=(), differ=(), seed=0):
+    def pairs(
+        self, n: int, share: Sequence[str] = (), differ: Sequence[str] = (), seed: int = 0
+    ) -> tuple[Tensor, Tensor]:
         """Rows (n,), (n,) of image pairs that share the factors in `share` and differ in `differ`.
 
         Other factors are as they come. The first rows are drawn at random, the second among the
@@ -197,11 +201,11 @@ class FactorData:
         generator = torch.Generator().manual_seed(seed)
         if both := set(share) & set(differ):
             raise ValueError(f"factors {sorted(both)} cannot be shared and different at once")
-        share = [self.column(name) for name in share]
-        differ = [self.column(name) for name in differ]
+        shared = [self.column(name) for name in share]
+        different = [self.column(name) for name in differ]
         # Rows sorted by the shared factors: a row's candidates are one run of this order.
         group = torch.zeros(len(self), dtype=torch.int64)
-        for column in share:
+        for column in shared:
             group = group * self.factor_sizes[column] + self.factors[:, column].cpu()
         order = torch.argsort(group, stable=True)
         group = group.contiguous()
@@ -216,7 +220,7 @@ class FactorData:
             length = stop[first] - start[first]
             offset = (torch.rand(2 * n, generator=generator, dtype=torch.float64) * length).long()
             second = order[start[first] + offset]
-            fits = (factors[first][:, differ] != factors[second][:, differ]).all(1)
+            fits = (factors[first][:, different] != factors[second][:, different]).all(1)
             fits &= first != second
             kept.append(torch.stack([first[fits], second[fits]]))
             found += int(fits.sum())
@@ -224,9 +228,8 @@ class FactorData:
                 first, second = torch.cat(kept, 1)[:, :n].to(self.device)
                 return first, second
         raise ValueError(
-            f"{self.name}: found {found} of {n} pairs that share "
-            f"{[self.factor_names[c] for c in share]} and differ in "
-            f"{[self.factor_names[c] for c in differ]}; use more images or ask for less"
+            f"{self.name}: found {found} of {n} pairs that share {list(share)} and differ in "
+            f"{list(differ)}; use more images or ask for less"
         )
 
     def _check_levels(self, factors):
@@ -250,7 +253,7 @@ class Batches:
     out. Raises ValueError when a batch is larger than the set.
     """
 
-    def __init__(self, data, batch_size, seed=0):
+    def __init__(self, data: "FactorData", batch_size: int, seed: int = 0) -> None:
         if not 0 < batch_size <= len(data):
             raise ValueError(
                 f"batch size {batch_size} for {len(data)} images; choose 1 to {len(data)}"
@@ -282,7 +285,7 @@ class FreshBatches:
     set that is not procedural.
     """
 
-    def __init__(self, data, batch_size, seed=0):
+    def __init__(self, data: "FactorData", batch_size: int, seed: int = 0) -> None:
         if data.renderer is None:
             raise ValueError(f"{data.name} is not procedural; use `batches`, which shuffles it")
         if batch_size < 1:
@@ -306,7 +309,7 @@ class FreshBatches:
         return Batch(data.render(factors, bases).float().div_(255), factors, index)
 
 
-def choose(n, total, seed):
+def choose(n: int | str, total: int, seed: int) -> Tensor:
     """Positions (n,) of images of a set of `total`, drawn without repeats; of all for n = "all".
 
     Raises ValueError for another n.
@@ -319,12 +322,12 @@ def choose(n, total, seed):
     raise ValueError(f"n = {n!r} images; choose 1 to {total} or 'all'")
 
 
-def factors_of(index, sizes):
+def factors_of(index: Tensor, sizes: Sequence[int]) -> Tensor:
     """Factors (M, K) of images by their position (M,) in a full set; the last one runs fastest."""
     return torch.stack(torch.unravel_index(index, sizes), 1)
 
 
-def to_uint8(images):
+def to_uint8(images: Tensor) -> Tensor:
     """Float images in [0, 1] to uint8, rounded. Raises ValueError on NaN or a value outside."""
     if not torch.isfinite(images).all():
         row = int((~torch.isfinite(images)).flatten(1).any(1).nonzero()[0])

@@ -5,13 +5,14 @@ is arithmetic element by element.
 """
 
 import torch
+from torch import Tensor
 
 # Square pixels of doubled area: samples on an edge shared by two triangles belong to both, so that
 # rounding leaves no cracks; the nearer one wins.
 TOLERANCE = 1e-4
 
 
-def rasterise(points, triangles, size):
+def rasterise(points: Tensor, triangles: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """The triangle in front at every pixel centre, and the pixel's place in it.
 
     points: float32 (B, 3, V), rows x (right) and y (down) in pixels, with pixel centres at +0.5,
@@ -33,7 +34,7 @@ def rasterise(points, triangles, size):
     return triangle.view(batch, size, size), _weights(points, triangles, triangle, size)
 
 
-def interpolate(values, triangles, triangle, weights):
+def interpolate(values: Tensor, triangles: Tensor, triangle: Tensor, weights: Tensor) -> Tensor:
     """Values of vertices (B, C, V) at every pixel: (B, C, H, W), 0 where there is no triangle."""
     batch, channels, n_vertices = values.shape
     height, width = triangle.shape[1:]

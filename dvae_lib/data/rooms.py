@@ -16,6 +16,7 @@ import math
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from .factor_data import FactorData, choose, factors_of
 
@@ -63,7 +64,7 @@ PIXELS, RAYS = 64, 4  # an image is 64x64 pixels, a pixel the mean of 4x4 rays
 FAR = 1e6
 
 
-def load(n=20_000, seed=0, device="cpu"):
+def load(n: int = 20_000, seed: int = 0, device: str | torch.device = "cpu") -> FactorData:
     """Rooms as FactorData: images uint8 (n, 3, 64, 64).
 
     n: how many images to draw at random (with `seed`, without repeats), or "all" for the
@@ -74,7 +75,7 @@ def load(n=20_000, seed=0, device="cpu"):
     return FactorData(name, render(factors), factors, NAMES, SIZES, VALUES, renderer=render)
 
 
-def render(factors):
+def render(factors: Tensor) -> Tensor:
     """Look rooms up by factors int64 (M, 6): uint8 (M, 3, 64, 64)."""
     device = factors.device
     table, half = _table(device), torch.tensor(0.5, device=device)
@@ -99,7 +100,14 @@ def _table(device):
     return torch.frombuffer(stored, dtype=torch.uint8).view(-1, 5, PIXELS**2).to(device)
 
 
-def ray_cast(floor_hue, wall_hue, object_hue, scale, shape, orientation):
+def ray_cast(
+    floor_hue: float,
+    wall_hue: float,
+    object_hue: float,
+    scale: float,
+    shape: int,
+    orientation: float,
+) -> Tensor:
     """One room, float32 (3, 64, 64) in [0, 1], from real-valued factors.
 
     Hues are turns of the colour circle; for the others see `weigh`, which checks them.
@@ -110,7 +118,7 @@ def ray_cast(floor_hue, wall_hue, object_hue, scale, shape, orientation):
     return torch.einsum("sc,sij->cij", colours, weights).clamp_(max=1)
 
 
-def weigh(scale, shape, orientation):
+def weigh(scale: float, shape: int, orientation: float) -> Tensor:
     """Weights float32 (5, 64, 64), from 0, of the colours of floor, wall, object, sky and gloss.
 
     scale: times the object's size, above 0. shape: a level, 0 to 3. orientation: the camera's way

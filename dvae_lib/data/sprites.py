@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from .arrays import DAMAGE, gather, npz_blocks
 from .factor_data import FactorData, choose, factors_of
@@ -47,7 +48,13 @@ CHUNK = 2048  # images drawn at once, so that a full render needs little memory
 ORIGINAL_FILE = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
 
 
-def load(n=20_000, seed=0, original=None, device="cpu", variant="plain"):
+def load(
+    n: int | str = 20_000,
+    seed: int = 0,
+    original: str | Path | None = None,
+    device: str | torch.device = "cpu",
+    variant: str = "plain",
+) -> FactorData:
     """Sprites as FactorData: images uint8 (n, 1, 64, 64), values 0 and 255.
 
     variant: "plain", or as Locatello et al. 2019 change dSprites, with three channels: "colour",
@@ -116,7 +123,7 @@ def _render_painted(paint, factors, bases):
     return paint(render(factors), bases)
 
 
-def render(factors):
+def render(factors: Tensor) -> Tensor:
     """Draw sprites from factors int64 (M, 5): uint8 (M, 1, 64, 64), values 0 and 255."""
     images = torch.zeros(len(factors), 1, 64, 64, dtype=torch.uint8, device=factors.device)
     for shape, inside in enumerate((_in_square, _in_ellipse, _in_heart)):

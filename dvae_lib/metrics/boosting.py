@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from .information import where_float64
 
@@ -33,7 +34,15 @@ def _one_thread():
 
 
 @_one_thread()
-def fit(codes, factors, *, rounds=100, depth=3, learning_rate=0.1, bins=64):
+def fit(
+    codes: Tensor,
+    factors: Tensor,
+    *,
+    rounds: int = 100,
+    depth: int = 3,
+    learning_rate: float = 0.1,
+    bins: int = 64,
+) -> "Boosted":
     """Fit a classifier of each factor to all axes of the codes and return a Boosted.
 
     codes: float (N, L), finite. factors: int64 (N, K), any levels. bins: most bins of an axis.
@@ -84,19 +93,19 @@ class Boosted:
     contributions: torch.Tensor
 
     @property
-    def importances(self):
+    def importances(self) -> Tensor:
         """float64 (K, L): decreases of impurity, rows of sum 1 (or of 0, if nothing splits)."""
         decrease = self.contributions.mean(0, dtype=torch.float64).clamp(min=0)
         total = decrease.sort(1).values.sum(1, keepdim=True)  # in no order of the axes
         return decrease / total.clamp(min=1e-300)
 
-    def predict(self, codes):
+    def predict(self, codes: Tensor) -> Tensor:
         """The most probable level of each factor: (M, L) to int64 (M, K)."""
         parts = self.log_odds(codes).split([len(v) for v in self.levels], 1)
         return torch.stack([v[p.argmax(1)] for v, p in zip(self.levels, parts, strict=True)], 1)
 
     @_one_thread()
-    def log_odds(self, codes):
+    def log_odds(self, codes: Tensor) -> Tensor:
         """(M, L) to (M, C); the softmax over the levels of a factor gives their probabilities."""
         above, raw = self.grid.above(where_float64(codes)), self.prior.expand(len(codes), -1)
         for tree, steps in zip(self.splits, self.steps, strict=True):

@@ -4,14 +4,20 @@ import numpy as np
 import torch
 
 from . import boosting
-from .information import refuse_many_levels
+from .information import Values, refuse_many_levels
 from .probes import split
 from .score import Score
 
 MODELS = ("binned boosting", "gradient boosting", "random forest", "extra trees")
 
 
-def dci(codes, factors, *, test=None, model="binned boosting"):
+def dci(
+    codes: Values,
+    factors: Values,
+    *,
+    test: tuple | None = None,
+    model: str = "binned boosting",
+) -> Score:
     """Disentanglement D, completeness C and informativeness I, in [0, 1]: a Score {"D", "C", "I"}.
 
     codes: (N, L), labels count as numbers; factors: int64 (N, K). Trees predict each factor from

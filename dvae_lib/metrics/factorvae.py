@@ -2,13 +2,21 @@
 
 import torch
 
-from .information import check
+from .information import Values, check
 from .score import Score
 
 CHUNK = 1_000  # votes at a time
 
 
-def factorvae_score(codes, factors, *, votes=10_000, batch=64, seed=0, discrete=None):
+def factorvae_score(
+    codes: Values,
+    factors: Values,
+    *,
+    votes: int = 10_000,
+    batch: int = 64,
+    seed: int = 0,
+    discrete: bool | None = None,
+) -> Score:
     """FactorVAE score (Kim & Mnih 2018, section 4): a Score {"FactorVAE score"}.
 
     codes: (N, L), floats or integer labels; factors: int64 (N, K). A vote: choose a factor and a

@@ -2,9 +2,10 @@
 
 import torch
 from threadpoolctl import threadpool_limits
+from torch import Tensor
 
 
-def standardised(values, like=None):
+def standardised(values: Tensor, like: Tensor | None = None) -> Tensor:
     """Columns (N, L) less the mean of `like`, over its standard deviation; default: their own.
 
     Columns that are constant in `like` become 0.
@@ -16,6 +17,6 @@ def standardised(values, like=None):
     return torch.where(varies, (values - like.mean(0)) / torch.where(varies, spread, 1), 0)
 
 
-def one_thread():
+def one_thread() -> threadpool_limits:
     """A context in which a fit has one thread: small ones are slower with more."""
     return threadpool_limits(1)

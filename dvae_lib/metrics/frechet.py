@@ -4,19 +4,23 @@ With Inception v3 for a network it is called FID (Heusel et al. 2017). A distanc
 without its network, hence `frechet_distances` takes one network for a whole table.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .. import nets, training
+from ..data import FactorData
 from ..objectives import factor_cross_entropy
 from .information import refuse_extremes, where_float64
 
 LARGEST_FEATURE = 1e70  # its fourth power, which the product of two covariances has, is a float64
 
 
-def frechet_distances(net, reference, sets, batch_size=256):
+def frechet_distances(
+    net: Callable, reference: Tensor, sets: dict[str, Tensor], batch_size: int = 256
+) -> dict[str, float]:
     """Distance of each set of images to the reference: {"name": images} to {"name": distance}.
 
     net: a module, images (B, C, H, W) in [0, 1] to features (B, D), such as `small_net(data)` or
@@ -35,7 +39,7 @@ def frechet_distances(net, reference, sets, batch_size=256):
     }
 
 
-def frechet_distance_of_features(a, b):
+def frechet_distance_of_features(a: Tensor, b: Tensor) -> float:
     """|mu_a - mu_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)) of features (N, D) and (M, D), a float.
 
     Heusel et al. 2017 (arXiv:1706.08500), eq. (6); Dowson & Landau 1982, eq. (4). In float64, with
@@ -81,7 +85,7 @@ def _features(net, images, batch_size, name):
     return torch.cat(parts)
 
 
-def small_net(data, steps=1000, seed=0):
+def small_net(data: FactorData, steps: int = 1000, seed: int = 0) -> nn.Module:
     """A small network whose features tell all factors of `data`, a FactorData.
 
     Returns a module, images (B, C, S, S) to (B, 256), on the device of the data and the same for a
@@ -100,7 +104,7 @@ def small_net(data, steps=1000, seed=0):
     player = training.Player(loss, torch.optim.Adam(encoder.parameters(), 1e-3))
     training.train(encoder, player, data.batches(min(64, len(data)), seed), steps)
     net = encoder.layers[:-1].requires_grad_(False).eval()
-    net.name = f"small net on {data.name}, {steps} steps, seed {seed}"
+    net.name = f"small net on {data.name}, {steps} steps, seed {seed}"  # ty: ignore[invalid-assignment]
     return net
 
 
@@ -111,7 +115,7 @@ class _Colour(nn.Module):
         return images.expand(-1, 3, -1, -1)
 
 
-def inception(device="cpu", download=False):
+def inception(device: str | torch.device = "cpu", download: bool = False) -> nn.Module:
     """torchvision's Inception v3, trained on ImageNet: images of 1 or 3 channels to (B, 2048).
 
     Images are resized to 299x299 and normalised as the weights ask. The weights are those in the
@@ -131,5 +135,5 @@ def inception(device="cpu", download=False):
     features, prepare = inception_v3(weights=weights), weights.transforms()
     features.fc, prepare.resize_size = nn.Identity(), [299, 299]  # pooled; and nothing cropped
     net = nn.Sequential(_Colour(), prepare, features).requires_grad_(False).eval().to(device)
-    net.name = "torchvision Inception v3"
+    net.name = "torchvision Inception v3"  # ty: ignore[invalid-assignment]
     return net

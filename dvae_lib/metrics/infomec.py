@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from .fitting import one_thread, standardised
 from .information import (
+    Values,
     check,
     pointwise_continuous_information,
     pointwise_discrete_information,
@@ -50,7 +52,7 @@ VARIANTS = {
 }
 
 
-def info_m(nmi, active):
+def info_m(nmi: Tensor, active: Tensor) -> Tensor:
     """InfoM of normalised mutual information (..., K, L) with the active axes (L,): (...).
 
     For each active axis the share of its best factor in all that it tells, averaged, and scaled so
@@ -60,7 +62,7 @@ def info_m(nmi, active):
     return _scaled_share(nmi.transpose(-1, -2)[..., active, :])
 
 
-def info_c(nmi, active):
+def info_c(nmi: Tensor, active: Tensor) -> Tensor:
     """InfoC: as InfoM, for each factor over the active axes. 1 for a single active axis."""
     return _scaled_share(nmi[..., active])
 
@@ -78,7 +80,14 @@ def _scaled_share(rows):
     return torch.where(told.any(-1), scaled, 0)
 
 
-def infomec(codes, factors, *, variant="standalone", discrete=None, max_iter=100):
+def infomec(
+    codes: Values,
+    factors: Values,
+    *,
+    variant: str = "standalone",
+    discrete: bool | None = None,
+    max_iter: int = 100,
+) -> Score:
     """InfoM, InfoE and InfoC (Hsu et al. 2023, section 3), each about 0 to 1: a Score.
 
     codes: (N, L), floats or integer labels; float codes with few values, such as quantized ones,
@@ -156,7 +165,7 @@ class _Formula:
         return scalars, nmi
 
 
-def active_axes(values, rule, discrete):
+def active_axes(values: Tensor, rule: Variant, discrete: bool) -> Tensor:
     """Which axes of (N, L) codes count as used, by a Variant's rule: bool (L,)."""
     if rule.spread == "IQR":
         low, high = (values.quantile(q, dim=0) for q in (0.25, 0.75))
@@ -171,7 +180,9 @@ def active_axes(values, rule, discrete):
     return spread > least
 
 
-def explicitness_losses(values, factors, one_hot, max_iter=100):
+def explicitness_losses(
+    values: Tensor, factors: Tensor, one_hot: bool, max_iter: int = 100
+) -> tuple[Tensor, Tensor]:
     """Log-losses in nats of logistic regressions from codes and from nothing: two (N, K)."""
     features = _one_hot(values) if one_hot else standardised(values).cpu().numpy()
     nothing = np.zeros((len(features), 1))

@@ -7,17 +7,21 @@ Matrices are (K, L): a factor a row, a latent axis a column.
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+Values = Tensor | ArrayLike  # codes or factors, as metrics take them
 
 LARGEST = 1e150  # of a code: its square is a float64. Of a spread, one over this is the least.
 MOST_LEVELS = 500  # of a factor that is predicted: time and memory grow with levels x samples
 
 
-def where_float64(tensor):
+def where_float64(tensor: Tensor) -> Tensor:
     """The tensor where float64 can be had: on its device, or on the CPU if that is an Apple GPU."""
     return tensor.cpu() if tensor.device.type == "mps" else tensor
 
 
-def to_tensor(name, values):
+def to_tensor(name: str, values: Values) -> Tensor:
     """A tensor without gradients of a tensor, an array, a data frame or nested lists.
 
     Raises TypeError, beginning with `name`, for what does not hold real numbers.
@@ -33,7 +37,9 @@ def to_tensor(name, values):
     return values.detach()
 
 
-def check(codes, factors, discrete=None):
+def check(
+    codes: Values, factors: Values, discrete: bool | None = None
+) -> tuple[Tensor, Tensor, bool]:
     """codes (N, L) and factors (N, K) as metrics take them, and whether codes are labels.
 
     Both may be tensors, arrays or data frames. factors hold integer levels of any value, or
@@ -67,7 +73,7 @@ def check(codes, factors, discrete=None):
     return (to_labels(codes) if discrete else codes.double()), factors, discrete
 
 
-def refuse_extremes(name, values, largest=LARGEST):
+def refuse_extremes(name: str, values: Tensor, largest: float = LARGEST) -> None:
     """Raise ValueError, naming the value, where float64 cannot hold the squares of values (N, D).
 
     That is for NaN, for more than `largest`, and for a column that spreads over less than 1e-150.
@@ -86,7 +92,7 @@ def refuse_extremes(name, values, largest=LARGEST):
         )
 
 
-def refuse_many_levels(factors):
+def refuse_many_levels(factors: Tensor) -> None:
     """Raise ValueError for a factor (N, K) of more levels than a classifier is fitted to here."""
     for factor, column in enumerate(factors.T):
         if (levels := len(column.unique())) > MOST_LEVELS:
@@ -96,13 +102,13 @@ def refuse_many_levels(factors):
             )
 
 
-def to_labels(values):
+def to_labels(values: Tensor) -> Tensor:
     """The values of each column numbered from 0 in rising order: (N, D) to int64 (N, D)."""
     values = values if values.is_floating_point() else values.long()
     return torch.stack([c.unique(return_inverse=True)[1] for c in values.T], 1)
 
 
-def equal_width_bins(codes, bins=20):
+def equal_width_bins(codes: Tensor, bins: int = 20) -> Tensor:
     """The bin of each code, 0 to bins - 1, on a grid from its axis's smallest to largest value.
 
     codes: (N, L) float. Returns int64 (N, L); a constant axis is in one bin. The usual rule of the
@@ -117,12 +123,12 @@ def equal_width_bins(codes, bins=20):
     return torch.where(high > low, inner, 0)
 
 
-def pointwise_entropy(labels):
+def pointwise_entropy(labels: Tensor) -> Tensor:
     """-log p(label) of each sample, in nats, p being the frequency: (N, D) to float64 (N, D)."""
     return torch.stack([-_log_frequency(column) for column in to_labels(labels).T], 1)
 
 
-def entropies(labels):
+def entropies(labels: Tensor) -> Tensor:
     """Plug-in entropies H in nats, at least 0: integer labels (N, D) to float64 (D,).
 
     Too low on average by about (levels - 1) / 2N (Miller 1955). Raises TypeError for labels that
@@ -136,7 +142,7 @@ def entropies(labels):
     return pointwise_entropy(labels).mean(0)
 
 
-def pointwise_discrete_information(labels, factors):
+def pointwise_discrete_information(labels: Tensor, factors: Tensor) -> Tensor:
     """log p(z, v) / p(z) p(v) of each sample: labels (N, L), factors (N, K) to (N, K, L)."""
     labels, factors = to_labels(labels), to_labels(factors)
     alone, known = _log_frequency, [_log_frequency(v) for v in factors.T]
@@ -148,7 +154,7 @@ def pointwise_discrete_information(labels, factors):
     return out
 
 
-def discrete_information(labels, factors):
+def discrete_information(labels: Tensor, factors: Tensor) -> Tensor:
     """Plug-in mutual information I(z_j; v_i) in nats: labels (N, L), factors (N, K) to (K, L).
 
     At least 0, and too high on average by about (levels_z - 1)(levels_v - 1) / 2N, since chance
@@ -164,7 +170,9 @@ def _log_frequency(labels):
     return counts.double().log()[labels] - torch.log(torch.tensor(float(len(labels))).double())
 
 
-def pointwise_continuous_information(codes, factors, neighbours=10):
+def pointwise_continuous_information(
+    codes: Tensor, factors: Tensor, neighbours: int = 10
+) -> Tensor:
     """The terms of `continuous_information`, (N, K, L): float codes (N, L), factors (N, K)."""
     codes = torch.stack([_untied(column) for column in codes.double().T], 1)
     out = torch.zeros(*factors.shape, codes.shape[1], dtype=torch.float64, device=codes.device)
@@ -176,7 +184,7 @@ def pointwise_continuous_information(codes, factors, neighbours=10):
     return out
 
 
-def continuous_information(codes, factors, neighbours=10):
+def continuous_information(codes: Tensor, factors: Tensor, neighbours: int = 10) -> Tensor:
     """I(z_j; v_i) in nats of continuous codes and discrete factors, by nearest neighbours: (K, L).
 
     Ross 2014, eq. (2), as scikit-learn estimates it: for each sample, the distance to its k-th
@@ -246,7 +254,7 @@ def _count_within(ordered, z, radius):
 
 
 @torch.no_grad()
-def posterior_entropies(mean, log_var, draws=2_000, seed=0):
+def posterior_entropies(mean: Tensor, log_var: Tensor, draws: int = 2_000, seed: int = 0) -> Tensor:
     """Differential entropies of the aggregate posteriors q(z_j) in nats: (N, L) to float64 (L,).
 
     H = -E[log q(z_j)], q(z_j) being the mixture of the N Gaussians N(mean_nj, exp(log_var_nj))

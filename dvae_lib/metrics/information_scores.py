@@ -1,8 +1,10 @@
 """Scores of a matrix of mutual information: MIG, and modularity."""
 
 import torch
+from torch import Tensor
 
 from .information import (
+    Values,
     check,
     entropies,
     equal_width_bins,
@@ -15,7 +17,7 @@ from .information import (
 from .score import Score
 
 
-def gap(matrix):
+def gap(matrix: Tensor) -> Tensor:
     """Largest minus second largest of each row, averaged over rows: (..., K, L) to (...).
 
     With a single axis the second largest counts as 0.
@@ -26,7 +28,7 @@ def gap(matrix):
     return (top[..., 0] - top[..., 1]).mean(-1)
 
 
-def modularity_of(information):
+def modularity_of(information: Tensor) -> Tensor:
     """Modularity of mutual information (..., K, L), a number in [0, 1] each: (...).
 
     Ridgeway & Mozer 2018, section 2: along axis j, one minus the squared information about all
@@ -39,7 +41,13 @@ def modularity_of(information):
     return torch.where(best > 1e-24, 1 - others, 0).mean(-1)  # less is the rounding of none
 
 
-def mig(codes, factors, *, bins=20, discrete=None):
+def mig(
+    codes: Values,
+    factors: Values,
+    *,
+    bins: int = 20,
+    discrete: bool | None = None,
+) -> Score:
     """Mutual information gap (Chen et al. 2018, eq. 5), in [0, 1]: a Score {"MIG"}.
 
     codes: (N, L), floats or integer labels; factors: int64 (N, K). For each factor, the gap of the
@@ -52,7 +60,7 @@ def mig(codes, factors, *, bins=20, discrete=None):
     return mig_of_terms(binned_terms(codes, factors, bins, discrete))
 
 
-def mig_of_terms(terms):
+def mig_of_terms(terms: dict[str, Tensor]) -> Score:
     """The Score of MIG from `binned_terms`."""
     return Score.of(_mig, "I(z; v) / H(v)", terms)
 
@@ -62,7 +70,13 @@ def _mig(means):
     return {"MIG": gap(normalised)}, normalised
 
 
-def modularity(codes, factors, *, bins=20, discrete=None):
+def modularity(
+    codes: Values,
+    factors: Values,
+    *,
+    bins: int = 20,
+    discrete: bool | None = None,
+) -> Score:
     """Modularity (Ridgeway & Mozer 2018), in [0, 1]: a Score {"modularity"}.
 
     Does each axis tell about one factor only? Codes, bins and errors as in `mig`. Matrix:
@@ -72,7 +86,7 @@ def modularity(codes, factors, *, bins=20, discrete=None):
     return modularity_of_terms(binned_terms(codes, factors, bins, discrete))
 
 
-def modularity_of_terms(terms):
+def modularity_of_terms(terms: dict[str, Tensor]) -> Score:
     """The Score of modularity from `binned_terms`."""
     return Score.of(_modularity, "I(z; v) in nats", terms)
 
@@ -81,7 +95,12 @@ def _modularity(means):
     return {"modularity": modularity_of(means["information"])}, means["information"]
 
 
-def binned_terms(codes, factors, bins=20, discrete=None):
+def binned_terms(
+    codes: Values,
+    factors: Values,
+    bins: int = 20,
+    discrete: bool | None = None,
+) -> dict[str, Tensor]:
     """Pointwise information (N, K, L) of codes or their bins, and entropy (N, K), in nats."""
     codes, factors, discrete = check(codes, factors, discrete)
     labels = codes if discrete else equal_width_bins(codes, bins)
@@ -91,7 +110,13 @@ def binned_terms(codes, factors, bins=20, discrete=None):
     }
 
 
-def mig_of_posteriors(mean, log_var, factors, draws=2_000, seed=0):
+def mig_of_posteriors(
+    mean: Tensor,
+    log_var: Tensor,
+    factors: Tensor,
+    draws: int = 2_000,
+    seed: int = 0,
+) -> tuple[float, Tensor]:
     """MIG as Chen et al. 2018 define it, from Gaussian posteriors: (MIG, matrix (K, L)).
 
     mean, log_var: (N, L); factors: int64 (N, K). I(z_j; v_i) = H(z_j) - H(z_j | v_i) with the

@@ -4,9 +4,10 @@ import warnings
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from .fitting import one_thread, standardised
-from .information import check, refuse_extremes, refuse_many_levels, to_tensor
+from .information import Values, check, refuse_extremes, refuse_many_levels, to_tensor
 from .information_scores import gap
 from .score import Score
 
@@ -14,7 +15,9 @@ TEST_SHARE = 1 / 3
 LARGEST_FOR_SVM = 1e3  # beyond, liblinear stops too early, and from 1e100 never
 
 
-def split(codes, factors, test=None):
+def split(
+    codes: Values, factors: Values, test: tuple | None = None
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """Codes and factors to fit and to test: ((codes, factors), (codes, factors)), checked.
 
     test: a pair of its own, or None for the last third of a fixed shuffle of the samples.
@@ -37,7 +40,13 @@ def split(codes, factors, test=None):
     return (codes[fit], factors[fit]), (codes[held], factors[held])
 
 
-def sap(codes, factors, *, test=None, form="classifier"):
+def sap(
+    codes: Values,
+    factors: Values,
+    *,
+    test: tuple | None = None,
+    form: str = "classifier",
+) -> Score:
     """Separated attribute predictability (Kumar et al. 2018, section 3), in [0, 1]: {"SAP"}.
 
     codes: (N, L), labels count as numbers; factors: int64 (N, K). For each factor, how much better
@@ -102,7 +111,7 @@ def _moments(z, v):
     return {"z": z, "v": v, "zz": z**2, "vv": v**2, "zv": v[:, :, None] * z[:, None]}
 
 
-def explicitness(codes, factors, *, test=None):
+def explicitness(codes: Values, factors: Values, *, test: tuple | None = None) -> Score:
     """Explicitness (Ridgeway & Mozer 2018, section 2), 0.5 at chance to 1: {"explicitness"}.
 
     codes: (N, L), labels count as numbers; factors: int64 (N, K). A multinomial logistic
@@ -163,7 +172,7 @@ def _mid_ranks(values):
     return (low + torch.searchsorted(ordered, values, right=True) - 1).double() / 2
 
 
-def probe_accuracy(codes, labels, *, test):
+def probe_accuracy(codes: Values, labels: Values, *, test: tuple) -> float:
     """How well a small network reads labels out of codes: the share of test samples right, [0, 1].
 
     codes: float (N, L); labels: int64 (N,); test: (codes, labels) of other samples, whose labels
@@ -192,7 +201,7 @@ def probe_accuracy(codes, labels, *, test):
     return float((predicted == test_y.numpy()).mean())
 
 
-def probe_r2(codes, targets, *, test):
+def probe_r2(codes: Values, targets: Values, *, test: tuple) -> float:
     """How well a small network reads numbers out of codes: R² on test samples, at most 1.
 
     codes: float (N, L); targets: float (N, T); test: (codes, targets) of other samples. R² is

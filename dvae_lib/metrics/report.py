@@ -1,5 +1,6 @@
 """Several metrics in one pass, with their intervals, as a table."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,6 +11,7 @@ from . import information_scores
 from .dci import dci
 from .factorvae import factorvae_score
 from .infomec import infomec
+from .information import Values
 from .probes import explicitness, sap
 from .score import Score
 
@@ -44,11 +46,11 @@ class Report:
     intervals: dict[str, tuple[float, float]]
 
     @property
-    def scalars(self):
+    def scalars(self) -> dict[str, float]:
         """{name: number} over all metrics."""
         return {k: v for score in self.scores.values() for k, v in score.scalars.items()}
 
-    def table(self):
+    def table(self) -> Table:
         rows = [("metric", "value", "95 % interval", "")]
         for score in self.scores.values():
             for name, value in score.scalars.items():
@@ -63,7 +65,15 @@ class Report:
         return self.table()._repr_html_()
 
 
-def report(codes, factors, which=tuple(METRICS), *, test=None, discrete=None, resamples=200):
+def report(
+    codes: Values,
+    factors: Values,
+    which: Sequence[str] = tuple(METRICS),
+    *,
+    test: tuple | None = None,
+    discrete: bool | None = None,
+    resamples: int = 200,
+) -> Report:
     """Compute the metrics in `which`, with 95 % bootstrap intervals over images: a Report.
 
     codes: (N, L), floats or integer labels, or float codes of few values with discrete=True;

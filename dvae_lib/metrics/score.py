@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,20 @@ class Score:
     how: str = ""
 
     @classmethod
-    def of(cls, formula, label, *parts, fixed=(), how=""):
+    def of(
+        cls,
+        formula: Callable,
+        label: str,
+        *parts: dict[str, Tensor],
+        fixed: tuple = (),
+        how: str = "",
+    ) -> "Score":
         """The Score of terms: `formula` of the means of all parts together."""
         scalars, matrix = formula({k: v.mean(0) for part in parts for k, v in part.items()})
         scalars = {k: float(v) for k, v in scalars.items()}
-        return cls(scalars, matrix.cpu(), label, parts, formula, fixed, how)
+        return cls(scalars, matrix.cpu(), label, list(parts), formula, fixed, how)
 
-    def intervals(self, resamples=200, seed=0):
+    def intervals(self, resamples: int = 200, seed: int = 0) -> dict[str, tuple[float, float]]:
         """95 % bootstrap intervals over images, {name: (low, high)}.
 
         Each resample draws N of the N samples with replacement (each part by itself, such as the
