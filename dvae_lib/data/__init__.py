@@ -36,6 +36,9 @@ def load(name: str, **options: Any) -> FactorData:
 
     In paths among the options, ~ is the home folder. Raises ValueError for an unknown name, listing
     what exists.
+
+    >>> load("sprites", n=200)
+    FactorData(sprites: 200 images 1x64x64; shape 3, scale 6, orientation 40, x 32, y 32)
     """
     if name not in SETS:
         raise ValueError(f"no data set {name!r}; there are: {', '.join(SETS)}")

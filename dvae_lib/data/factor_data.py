@@ -129,7 +129,12 @@ class FactorData:
         return FreshBatches(self, batch_size, seed)
 
     def column(self, name: str) -> int:
-        """The position of a factor. Raises ValueError, listing the names, if there is none."""
+        """The position of a factor. Raises ValueError, listing the names, if there is none.
+
+        >>> from dvae_lib import data
+        >>> data.load("rooms", n=10).column("wall hue")
+        1
+        """
         if name not in self.factor_names:
             raise ValueError(
                 f"{self.name} has no factor {name!r}; it has: {', '.join(self.factor_names)}"
@@ -161,6 +166,11 @@ class FactorData:
 
         index: int64 (M,). levels: a level or a tensor (M,) for each factor to change.
         Returns uint8 (M, C, H, W).
+
+        >>> from dvae_lib import data
+        >>> sprites = data.load("sprites", n=10)
+        >>> sprites.counterfactual([0, 1], shape=2).shape
+        torch.Size([2, 1, 64, 64])
         """
         index = torch.as_tensor(index, device=self.device)
         factors = self.factors[index].clone()
@@ -323,7 +333,13 @@ def choose(n: int | str, total: int, seed: int) -> Tensor:
 
 
 def factors_of(index: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Factors (M, K) of images by their position (M,) in a full set; the last one runs fastest."""
+    """Factors (M, K) of images by their position (M,) in a full set; the last one runs fastest.
+
+    >>> factors_of(torch.tensor([0, 1, 5]), (2, 3))
+    tensor([[0, 0],
+            [0, 1],
+            [1, 2]])
+    """
     return torch.stack(torch.unravel_index(index, sizes), 1)
 
 

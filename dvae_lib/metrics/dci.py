@@ -39,6 +39,13 @@ def dci(
     hold the fitted trees; with scikit-learn's models D and C have none, since the terms of their
     importances are not known. Errors: see `check`; an unknown model; a factor of more than 500
     levels.
+
+    >>> factors = torch.cartesian_prod(torch.arange(3), torch.arange(4)).repeat(50, 1)
+    >>> turned = factors.double() @ torch.tensor([[1.0, 1.0], [1.0, -1.0]]).double()
+    >>> dci(factors, factors)
+    D 1.000, C 1.000, I 1.000 (binned boosting)
+    >>> print(f"{dci(turned, factors).scalars['D']:.2f}")
+    0.00
     """
     if model not in MODELS:
         raise ValueError(f"model {model!r}; there are: {', '.join(MODELS)}")

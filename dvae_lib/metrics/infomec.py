@@ -108,6 +108,10 @@ def infomec(
     (an axis that is scaled by 100 leaves the others inactive). It also says so where float codes
     of few values were counted as continuous. Errors: see `check`; an unknown variant; a factor of
     more than 500 levels; labels of so many values that InfoE would take more than 1 GB.
+
+    >>> factors = torch.cartesian_prod(torch.arange(3), torch.arange(4)).repeat(50, 1)
+    >>> infomec(factors, factors)
+    InfoM 1.000, InfoE 1.000, InfoC 1.000 (standalone, 2 of 2 axes active)
     """
     if variant not in VARIANTS:
         raise ValueError(f"variant {variant!r}; there are: {', '.join(VARIANTS)}")

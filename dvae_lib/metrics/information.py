@@ -133,6 +133,9 @@ def entropies(labels: Tensor) -> Tensor:
 
     Too low on average by about (levels - 1) / 2N (Miller 1955). Raises TypeError for labels that
     are no integers or booleans, ValueError for another shape.
+
+    >>> entropies(torch.tensor([[0, 0], [1, 0]]))  # ln 2 and 0 nats
+    tensor([0.6931, 0.0000], dtype=torch.float64)
     """
     labels = where_float64(to_tensor("labels", labels))
     if labels.is_floating_point():
@@ -159,6 +162,10 @@ def discrete_information(labels: Tensor, factors: Tensor) -> Tensor:
 
     At least 0, and too high on average by about (levels_z - 1)(levels_v - 1) / 2N, since chance
     pairings look like information (Miller 1955).
+
+    >>> a = torch.tensor([[0], [1], [2], [3]])
+    >>> discrete_information(a, a // 2)  # half of a's entropy, ln 2
+    tensor([[0.6931]], dtype=torch.float64)
     """
     return pointwise_discrete_information(*check(labels, factors, True)[:2]).mean(0)
 

@@ -21,6 +21,9 @@ def gap(matrix: Tensor) -> Tensor:
     """Largest minus second largest of each row, averaged over rows: (..., K, L) to (...).
 
     With a single axis the second largest counts as 0.
+
+    >>> gap(torch.tensor([[0.75, 0.25, 0.0], [0.5, 0.5, 0.0]])).item()
+    0.25
     """
     if matrix.shape[-1] == 1:
         return matrix[..., 0].mean(-1)
@@ -56,6 +59,11 @@ def mig(
     definition has densities: see `mig_of_posteriors`. Matrix: I(z_j; v_i) / H(v_i).
 
     A constant axis tells nothing (0). Errors: see `check`; fewer samples than bins.
+
+    >>> factors = torch.cartesian_prod(torch.arange(3), torch.arange(4)).repeat(50, 1)
+    >>> turned = factors.double() @ torch.tensor([[1.0, 1.0], [1.0, -1.0]]).double()
+    >>> mig(factors, factors), mig(turned, factors)
+    (MIG 1.000, MIG 0.000)
     """
     return mig_of_terms(binned_terms(codes, factors, bins, discrete))
 
@@ -82,6 +90,10 @@ def modularity(
     Does each axis tell about one factor only? Codes, bins and errors as in `mig`. Matrix:
     I(z_j; v_i) in nats. See `modularity_of`. An axis of pure noise has an arbitrary share, since
     the plug-in estimate finds a little information everywhere.
+
+    >>> factors = torch.cartesian_prod(torch.arange(3), torch.arange(4)).repeat(50, 1)
+    >>> modularity(factors, factors)
+    modularity 1.000
     """
     return modularity_of_terms(binned_terms(codes, factors, bins, discrete))
 

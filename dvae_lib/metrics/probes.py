@@ -62,6 +62,12 @@ def sap(
     The classifier's score is a property of the codes' units, too, as that of the field is: the
     machine punishes large weights and the constant alike, so that a scale or an offset moves it
     (.30 was .20 after codes of unit scale were moved by 3). "r2" knows neither.
+
+    >>> factors = torch.cartesian_prod(torch.arange(3), torch.arange(4)).repeat(50, 1)
+    >>> sap(factors, factors)  # a linear machine on one axis cannot tell a level in the middle
+    SAP 0.445
+    >>> sap(factors, factors, form="r2")
+    SAP 1.000
     """
     if form not in ("classifier", "r2"):
         raise ValueError(f"form {form!r}; choose 'classifier' or 'r2'")
@@ -122,6 +128,10 @@ def explicitness(codes: Values, factors: Values, *, test: tuple | None = None) -
     A level that the test samples lack has no area and is left out of the mean. Unlike its name,
     the number of the paper is not rescaled to 0 at chance. Errors: see `check`; a factor of more
     than 500 levels.
+
+    >>> factors = torch.cartesian_prod(torch.arange(3), torch.arange(4)).repeat(50, 1)
+    >>> explicitness(factors, factors)
+    explicitness 1.000
     """
     from sklearn.linear_model import LogisticRegression
 

@@ -1,0 +1,20 @@
+"""Examples in docstrings give what they say."""
+
+import doctest
+import importlib
+
+import pytest
+import torch
+
+MODULES = """
+data data.factor_data metrics.dci metrics.factorvae metrics.frechet metrics.infomec
+metrics.information metrics.information_scores metrics.probes
+""".split()
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_give_what_they_say(name):
+    module = importlib.import_module(f"dvae_lib.{name}")
+    found = doctest.testmod(module, extraglobs={"torch": torch})
+    assert found.attempted > 0
+    assert found.failed == 0
