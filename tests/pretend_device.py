@@ -32,10 +32,10 @@ def tensors_in(*values):
     for value in values:
         if isinstance(value, torch.Tensor):
             found.append(value)
-        elif isinstance(value, list | tuple):
-            found += tensors_in(*value)
+        elif isinstance(value, (list, tuple)):
+            found += tensors_in(*value) if value else ()
         elif isinstance(value, dict):
-            found += tensors_in(*value.values())
+            found += tensors_in(*value.values()) if value else ()
     return found
 
 
@@ -43,6 +43,10 @@ def storage_of(tensor):
     while _functorch.is_functorch_wrapped_tensor(tensor):  # within vmap, jvp or grad
         tensor = _functorch.get_unwrapped(tensor)
     return tensor.untyped_storage()
+
+
+def is_pretended(storage):
+    return getattr(storage, "pretended", False)
 
 
 class Device:
@@ -63,7 +67,7 @@ class Device:
         self.modes.close()
 
     def holds(self, tensor):
-        return getattr(storage_of(tensor), "pretended", False)
+        return is_pretended(storage_of(tensor))
 
     def names(self, device):
         return torch.device(device).type == self.kind
@@ -73,14 +77,14 @@ class Device:
             raise TypeError("Cannot convert a MPS Tensor to float64 dtype: MPS has no float64")
         storage_of(tensor).pretended = True
 
-    @contextlib.contextmanager
-    def set(self, **state):
-        before = {name: getattr(self, name) for name in state}
-        vars(self).update(state)
+    def call(self, func, args, kwargs, makes, checks):
+        """func(*args, **kwargs) with `makes` and `checks` as they are given, for that long."""
+        before = self.makes, self.checks
+        self.makes, self.checks = makes, checks
         try:
-            yield
+            return func(*args, **kwargs)
         finally:
-            vars(self).update(before)
+            self.makes, self.checks = before
 
 
 class _Operations(TorchDispatchMode):
@@ -95,7 +99,8 @@ class _Operations(TorchDispatchMode):
         if not gpu.checks:
             return func(*args, **kwargs)
         operands = tensors_in(args, kwargs)
-        held = [gpu.holds(tensor) for tensor in operands]
+        storages = list(map(storage_of, operands))
+        held = [is_pretended(storage) for storage in storages]
         if any(held) and not all(held) and not self.may_mix(func, args, operands, held):
             raise RuntimeError(
                 "Expected all tensors to be on the same device, but found at least two devices, "
@@ -103,7 +108,7 @@ class _Operations(TorchDispatchMode):
             )
         result = func(*args, **kwargs)
         if any(held) if gpu.makes is None else gpu.makes:
-            before = {id(storage_of(tensor)) for tensor in operands}
+            before = set(map(id, storages))
             for tensor in tensors_in(result):
                 # A view, or what was written in place, stays where it was; a literal is new here.
                 if func is aten.lift_fresh.default or id(storage_of(tensor)) not in before:
@@ -133,9 +138,9 @@ class _Calls(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs, gpu, name = dict(kwargs or {}), self.gpu, func.__name__
-        held = any(gpu.holds(tensor) for tensor in tensors_in(args, kwargs))
-        if name == "__get__" and held:
-            return self.attribute(func, args[0])
+        held = any(map(gpu.holds, tensors_in(args, kwargs)))
+        if name == "__get__":
+            return self.attribute(func, args[0]) if held else func(*args)
         if func in BACKWARD:
             return self.backward(func, args, kwargs)
         if name in MOVES:
@@ -153,8 +158,7 @@ class _Calls(TorchFunctionMode):
             raise NotImplementedError(f"The operator '{name}' is not implemented for MPS")
         if name in ("as_tensor", "asarray") and device is not None:
             return self.move("to", func(*args, **kwargs), device)
-        with gpu.set(makes=target, checks=held or target):
-            result = func(*args, **kwargs)
+        result = gpu.call(func, args, kwargs, makes=target, checks=held or target)
         if name == "__deepcopy__" and held:  # copies the storage past PyTorch's operations
             gpu.put(result)
         return result
@@ -171,8 +175,7 @@ class _Calls(TorchFunctionMode):
         return value
 
     def backward(self, func, args, kwargs):
-        with self.gpu.set(checks=False):
-            gradients = func(*args, **kwargs)
+        gradients = self.gpu.call(func, args, kwargs, self.gpu.makes, checks=False)
         if gradients is not None:
             of = args[1] if len(args) > 1 else kwargs["inputs"]
             for gradient, tensor in zip(gradients, tensors_in(of), strict=True):
@@ -191,9 +194,6 @@ class _Calls(TorchFunctionMode):
             device, dtype, _, form = torch._C._nn._parse_to(*args, **kwargs)
         held = gpu.holds(tensor)
         target = held if device is None else gpu.names(device)
-        with gpu.set(makes=held):
-            tensor = tensor.to(dtype=dtype or tensor.dtype, memory_format=form, copy=copy)
-        if target == held:
-            return tensor
-        with gpu.set(makes=target):
-            return tensor.clone()
+        change = {"dtype": dtype or tensor.dtype, "memory_format": form, "copy": copy}
+        tensor = gpu.call(tensor.to, (), change, held, gpu.checks)
+        return tensor if target == held else gpu.call(tensor.clone, (), {}, target, gpu.checks)
