@@ -671,21 +671,47 @@ def test_the_commands(course, tmp_path, capsys):
     assert "ann                  demo                         1 of 4" in capsys.readouterr().out
 
 
-@pytest.mark.notebook
-@pytest.mark.parametrize("part", ["odd", "even"])
-@every_notebook
-def test_every_notebook_pays_for_what_is_solved(name, part, tmp_path):
-    """Two hand-ins, so that each exercise is solved once and left out once.
+def twice(assignment):
+    """Each exercise of an assignment once more below itself, under a name that ends in _again."""
+    notebook, contracts = assignment
+    cells, again = [], []
+    for cell in notebook.cells:
+        cells.append(cell)
+        if name := submissions.grade_id(cell):
+            exercise = name.removesuffix("_check").removesuffix("_go_on")
+            again.append(nbformat.from_dict(cell | {"id": f"again-{len(cells)}"}))
+            again[-1].metadata.nbgrader.grade_id = name.replace(exercise, f"{exercise}_again", 1)
+            for call in (f'"{exercise}", globals()', f'passed("{exercise}")'):
+                renamed = call.replace(exercise, f"{exercise}_again")
+                again[-1].source = again[-1].source.replace(call, renamed)
+            if name.endswith("_go_on"):
+                cells, again = cells + again, []
+    notebook.cells = cells
+    return notebook, contracts | {f"{name}_again": about for name, about in contracts.items()}
 
-    The reference's smoke run is the third: it has all checks pass, hidden tests included.
+
+@pytest.mark.notebook
+@every_notebook
+def test_every_notebook_pays_for_what_is_solved(name, tmp_path, monkeypatch):
+    """One hand-in: each exercise is solved, and left out where it is asked again below.
+
+    So every later cell runs after exercises that were left out. That all runs on answers of one's
+    own is told by the smoke run, which has all checks pass, hidden tests included.
     """
+    plain = classroom._assignment
+    monkeypatch.setattr(classroom, "_assignment", lambda name: twice(plain(name)))
     classroom.release([name], tmp_path)
     source = nbformat.read(tmp_path / "source" / name / f"{name}.ipynb", as_version=4)
     about = [(cell.metadata.get("nbgrader", {}), cell.source) for cell in source.cells]
     answers = {a["grade_id"]: source for a, source in about if a.get("solution")}
     worth = {a["grade_id"].removesuffix("_check"): a["points"] for a, _ in about if a.get("grade")}
-    solved = list(answers)[part == "even" :: 2]
-    hand_in(tmp_path, part, {exercise: answers[exercise] for exercise in solved}, name)
+    solved = [exercise for exercise in answers if not exercise.endswith("_again")]
+    assert len(answers) == 2 * len(solved)
+    for cell in nbformat.read(tmp_path / "release" / name / f"{name}.ipynb", as_version=4).cells:
+        if (exercise := submissions.grade_id(cell)) in answers.keys() - set(solved):
+            # Else the answer above would count, which defines the same.
+            answers[exercise] = f"{cell.source}\n# left out"
+    hand_in(tmp_path, "ann", answers, name)
     (mark,) = classroom.grade(tmp_path)
     assert mark.remark == ""
     assert mark.points == {exercise: worth[exercise] * (exercise in solved) for exercise in answers}
