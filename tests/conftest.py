@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -23,7 +24,21 @@ torch.set_num_threads(1)
 NOTEBOOKS = [path.stem for path in sorted(paths.notebooks_folder().glob("*.ipynb"))]
 
 
-_committed = tempfile.TemporaryDirectory(prefix="committed-")  # removed when Python ends
+def without_grammar(folder):
+    """On PYTHONPATH: over a second of each import of nbformat is a grammar that nobody here needs.
+
+    jsonschema, which makes it to check addresses, goes on without it.
+    """
+    Path(folder, "rfc3987_syntax.py").write_text("raise ImportError")
+    return str(folder)
+
+
+_without_grammar = tempfile.TemporaryDirectory(prefix="without-grammar-")  # until Python ends
+sys.path.insert(0, without_grammar(_without_grammar.name))
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [_without_grammar.name, os.environ.get("PYTHONPATH")])
+)
+_committed = tempfile.TemporaryDirectory(prefix="committed-")
 
 
 def committed(name):
@@ -44,6 +59,11 @@ def committed(name):
 def executed(name):
     """A parameter for a test that takes the smoke run of a notebook of the workbook."""
     return pytest.param(name, marks=pytest.mark.notebook, id=name)
+
+
+def pytest_collection_modifyitems(items):
+    """Notebooks first: the last tests of a run are short, so that no worker waits for another."""
+    items.sort(key=lambda item: item.get_closest_marker("notebook") is None)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -123,6 +143,7 @@ class Checkout:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(REPOSITORY / "dvae_lib", self.library, ignore=ignored)
         (self.notebooks / "results").mkdir(parents=True)
+        without_grammar(folder)
 
     def write(self, name, *cells, parameters=PARAMETERS):
         path = self.notebooks / f"{name}.ipynb"
