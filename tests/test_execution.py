@@ -540,7 +540,7 @@ def test_a_claim_with_stored_seeds_is_judged_on_them(demo, capsys, monkeypatch):
         ([150, 151, 152], "classroom", held, 0),
         ([90, 101, 140], "classroom", undecided, 0),
         ([50, 51, 52], "classroom", "", 1),
-        ([50, 51, 52], "long", "", 1),  # seeds of another tier: judged on this run
+        ([150, 151, 152], "long", "", 1),  # seeds of another tier: judged on this run
     ):
         rows = [{"name": "answer", "value": value} for value in seeds]
         stored = [
