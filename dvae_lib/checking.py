@@ -25,6 +25,7 @@ from .submissions import set_to_smoke
 
 OUTPUT = 1_000_000  # characters that are kept of a cell's output
 PATIENCE = 10  # seconds that a kernel has to stop a cell whose time is over
+SOCKET = 103  # characters of a socket's name: on Linux there may be four more
 WHOLE = 20  # times the limit of a cell: the limit of a whole hand-in
 
 
@@ -57,7 +58,7 @@ class Execute(preprocessors.Execute):
         self.faults, self.verdicts = [], {}
         self.last = max((k for k, cell in enumerate(nb.cells) if utils.is_grade(cell)), default=-1)
         self.deadline = time.monotonic() + WHOLE * (self.timeout or 60)
-        with tempfile.TemporaryDirectory(prefix="dvae-", dir=short_folder()) as scratch:
+        with tempfile.TemporaryDirectory(prefix="dvae-", dir=short_folder(33)) as scratch:
             self.wire, self.work = Path(scratch, "wire"), Path(scratch, "work")
             self.wire.mkdir()
             self.work.mkdir()
@@ -181,10 +182,13 @@ class Execute(preprocessors.Execute):
             cell.outputs.append(errors[-1] if errors else missing)
 
 
-def short_folder():
-    """Where temporary folders belong: sockets between kernel and grader need a short path."""
+def short_folder(below):
+    """Where temporary folders belong that hold sockets, whose names Unix keeps short.
+
+    below: characters of the longest name that is to come below the folder's.
+    """
     folder = tempfile.gettempdir()
-    return "/tmp" if walled() and len(folder) > 40 else folder
+    return "/tmp" if os.name == "posix" and len(folder) + below > SOCKET else folder
 
 
 def error(name, value):

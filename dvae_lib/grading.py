@@ -100,6 +100,8 @@ class _Processes:
         self.context.set_forkserver_preload([__name__])  # nbgrader takes seconds to import
 
     def __enter__(self):
+        # The server that forks and, in a folder of its own, each kernel have sockets there.
+        self.before, tempfile.tempdir = tempfile.tempdir, checking.short_folder(47)
         return self
 
     def __exit__(self, *about):
@@ -107,13 +109,14 @@ class _Processes:
         for process in list(self.running):
             _end(process)
         self.pool.shutdown(cancel_futures=True)
+        tempfile.tempdir = self.before
 
     def submit(self, *job):
         return self.pool.submit(self._run, *job)
 
     def _run(self, course, one, highest, *options):
         mark = Mark(one.student, one.notebook, dict.fromkeys(highest, 0.0), highest)
-        with tempfile.TemporaryDirectory(prefix="dvae-", dir=checking.short_folder()) as scratch:
+        with tempfile.TemporaryDirectory(prefix="dvae-") as scratch:
             scratch = Path(scratch)
             if one.refused:
                 _refuse(mark, one.refused)

@@ -671,6 +671,18 @@ def test_the_commands(course, tmp_path, capsys):
     assert "ann                  demo                         1 of 4" in capsys.readouterr().out
 
 
+@pytest.mark.notebook
+def test_the_temporary_folder_may_have_a_long_name(course, tmp_path):
+    """Where sockets lie in it, their names would be longer than a system takes."""
+    folder = tmp_path / ("x" * 110)
+    folder.mkdir()
+    hand_in(course, "ann", {"double": DOUBLE})
+    command = [sys.executable, "-m", "dvae_lib.cli", "grade", str(course)]
+    subprocess.run(command, env=os.environ | {"TMPDIR": str(folder)}, check=True)
+    (row,) = csv.DictReader((course / "grades.csv").open())
+    assert (row["points"], row["remark"]) == ("1.0", "")
+
+
 def twice(assignment):
     """Each exercise of an assignment once more below itself, under a name that ends in _again."""
     notebook, contracts = assignment
