@@ -8,6 +8,7 @@ import math
 import pickle
 import re
 import resource
+import shutil
 import struct
 import sys
 import tarfile
@@ -19,9 +20,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.io import savemat
 from torchvision.datasets import CIFAR10, CelebA
 
-from dvae_lib.data import arrays, digits, originals, sprites
+from dvae_lib.data import arrays, digits, originals, published, sprites
 from dvae_lib.data.download import fetch
 from dvae_lib.data.factor_data import factors_of
 
@@ -67,18 +69,36 @@ def assert_same(data, images, sizes, n, seed):
     assert data.factor_sizes == sizes
 
 
+def quarters(images, side):
+    """Images (N, 2, 2, ...) with `side` pixels a side in the place of each pixel."""
+    return images.repeat(side, 1).repeat(side, 2)
+
+
+def assert_reduced(data, images):
+    """`data` holds different ones of `images`, in the order of factors, reduced to 64 pixels."""
+    position = np.ravel_multi_index(data.factors.numpy().T, data.factor_sizes)
+    assert len(set(position.tolist())) == len(data)
+    small = data.images.permute(0, 2, 3, 1).numpy().squeeze()
+    # Far from the edges between the quarters, reducing changes nothing.
+    for corner in (8, 56):
+        place = corner * images.shape[1] // 64
+        assert np.array_equal(small[:, corner, corner], images[position][:, place, place])
+
+
 def test_every_set_is_described():
     for name, about in originals.ABOUT.items():
         assert callable(getattr(originals, name))
         assert list(about) == ["images", "factors", "source", "licence", "stands_in_for"]
         assert [key for key, text in about.items() if not text] == ["stands_in_for"]
-        assert name in originals.OFFLINE
+        assert name in published.OFFLINE
 
 
 def test_sizes_are_those_of_the_originals():
     assert math.prod(originals.SHAPES3D_SIZES) == 480_000
     assert math.prod(originals.FALCOR3D_SIZES) == 233_280
     assert math.prod(originals.ISAAC3D_SIZES) == 737_280
+    assert math.prod(originals.CARS3D_SIZES) == 17_568
+    assert math.prod(map(len, originals.SMALLNORB_VALUES)) == 48_600
     counts = {name: math.prod(map(len, v)) for name, v in originals.MPI3D_VALUES.items()}
     assert counts == {
         "toy": 1_036_800, "realistic": 1_036_800, "real": 1_036_800, "real_complex": 460_800
@@ -350,7 +370,7 @@ def renderings(request, tmp_path, monkeypatch):
     name = request.param
     sizes = {"falcor3d": (2, 1, 3, 1, 1, 2, 2), "isaac3d": (3, 1, 2, 1, 1, 1, 2, 1, 2)}[name]
     monkeypatch.setattr(originals, f"{name.upper()}_SIZES", sizes)
-    images = np.repeat(np.repeat(noise(24, 2, 2), 64, 1), 64, 2)  # flat quarters of 64 pixels
+    images = quarters(noise(24, 2, 2), 64)
     (tmp_path / "images").mkdir()
     for number, image in enumerate(images):
         Image.fromarray(image).save(tmp_path / "images" / f"{number:06}.png")
@@ -365,11 +385,7 @@ def test_renderings(renderings):
     data = load(folder, n=10, seed=4)
     assert len(data) == 10
     assert data.factor_sizes == sizes
-    position = np.ravel_multi_index(data.factors.numpy().T, sizes)
-    # Far from the edges between the quarters, reducing changes nothing.
-    small = data.images.permute(0, 2, 3, 1).numpy()
-    for corner in (8, 56):
-        assert np.array_equal(small[:, corner, corner], images[position][:, 2 * corner, 2 * corner])
+    assert_reduced(data, images)
     assert data.factor_values[0] == pytest.approx([k / 7 - 0.3 for k in range(sizes[0])])
 
 
@@ -433,6 +449,120 @@ def test_labels_in_another_order_are_named(renderings):
         np.save(file, np.roll(labels_of(sizes), 1, 0))
     with pytest.raises(ValueError, match=rf"{labels.name}: labels .* do not enumerate"):
         load(folder, n=3)
+
+
+# Cars3D and SmallNORB
+
+
+@pytest.fixture
+def cars3d(tmp_path, monkeypatch):
+    """A small nips2015-analogy-data.tar.gz, and its images in the order of the factors."""
+    monkeypatch.setattr(originals, "CARS3D_SIZES", (2, 3, 4))
+    images = quarters(noise(24, 2, 2), 64)
+    contents = {"data/cars/list.txt": b"car_1_mesh", "data/shapes48.mat": b"no car"}
+    for car in (2, 0, 3, 1):  # in MATLAB's order of sides, azimuth before elevation
+        views = images.reshape(2, 3, 4, 128, 128, 3)[:, :, car].transpose(2, 3, 4, 1, 0)
+        file = io.BytesIO()
+        savemat(file, {"im": views, "mask": views[:, :, 0] > 0}, do_compression=True)
+        contents[f"data/cars/car_{car}_mesh.mat"] = file.getvalue()
+    contents["data/sprites/sprite_1.mat"] = b"no car"
+    path = tmp_path / "nips2015-analogy-data.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in contents.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    monkeypatch.setattr(originals, "CARS3D_CHECKSUM", checksum(path, "md5"))
+    return path, images
+
+
+@pytest.mark.parametrize("n", [9, "all"])
+def test_cars3d(cars3d, n):
+    path, images = cars3d
+    data = originals.cars3d(path, n=n, seed=2)
+    assert data.images.shape == (24 if n == "all" else n, 3, 64, 64)
+    assert_reduced(data, images)
+    assert data.factor_names == ("elevation", "azimuth", "car")
+    assert data.factor_values[2] == tuple(f"car_{k}_mesh" for k in range(4))
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_bit, replace_by_a_page])
+def test_a_damaged_cars3d_is_named(cars3d, damage):
+    path, _ = cars3d
+    damage(path)
+    with pytest.raises(ValueError, match=r"tar\.gz is not the published .*get it again"):
+        originals.cars3d(path)
+
+
+def test_cars3d_is_downloaded(cars3d, server, tmp_path, monkeypatch):
+    path, images = cars3d
+    server.content = path.read_bytes()
+    monkeypatch.setattr(originals, "CARS3D_URL", server.url)
+    assert_reduced(originals.cars3d(tmp_path / "new.tar.gz", download=True), images)
+
+
+@pytest.fixture
+def smallnorb(tmp_path, monkeypatch):
+    """The six files of a small SmallNORB, and its images in the order of the factors."""
+    values = (("car", "man"), (0, 1, 2, 3), (30, 35), (0, 20, 40), (0, 1))
+    monkeypatch.setattr(originals, "SMALLNORB_VALUES", values)
+    images = quarters(noise(96, 2, 2)[..., 0], 48)
+    labels = np.stack(np.unravel_index(np.arange(96), (2, 4, 2, 3, 2)), 1).astype("<i4")
+    order = np.random.default_rng(1).permutation(96)
+    sums = {}
+    for half, toys in (("training", (1, 3)), ("testing", (0, 2))):
+        rows = [row for row in order if labels[row, 1] in toys]
+        pairs = np.stack([images[rows], images[rows[::-1]]], 1)
+        # A file's kind, sides (of which three are written at least) and content.
+        parts = {
+            "dat": b"\x55\x4c\x3d\x1e" + struct.pack("<5i", 4, 48, 2, 96, 96) + pairs.tobytes(),
+            "cat": b"\x54\x4c\x3d\x1e"
+            + struct.pack("<4i", 1, 48, 1, 1)
+            + labels[rows, 0].tobytes(),
+            "info": b"\x54\x4c\x3d\x1e"
+            + struct.pack("<4i", 2, 48, 4, 1)
+            + (labels[rows, 1:] * [1, 1, 2, 1]).astype("<i4").tobytes(),
+        }
+        sums[half] = {}
+        for part, content in parts.items():
+            path = tmp_path / f"{half}-{part}.mat.gz"
+            path.write_bytes(gzip.compress(content))
+            sums[half][part] = checksum(path)
+    monkeypatch.setattr(originals, "SMALLNORB_CHECKSUMS", sums)
+    return tmp_path, images
+
+
+@pytest.mark.parametrize("n", [30, "all"])
+def test_smallnorb(smallnorb, n):
+    folder, images = smallnorb
+    data = originals.smallnorb(folder, n=n, seed=2)
+    assert data.images.shape == (96 if n == "all" else n, 1, 64, 64)
+    assert_reduced(data, images)
+    assert data.factor_names[::4] == ("category", "lighting")
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_bit, replace_by_a_page])
+@pytest.mark.parametrize("part", ["dat", "info"])
+def test_a_damaged_smallnorb_is_named(smallnorb, damage, part):
+    folder, _ = smallnorb
+    damage(folder / f"testing-{part}.mat.gz")
+    with pytest.raises(ValueError, match=rf"testing-{part}\.mat\.gz is not the published"):
+        originals.smallnorb(folder)
+
+
+def test_smallnorb_is_downloaded_file_by_file(smallnorb, tmp_path, monkeypatch):
+    folder, images = smallnorb
+    new = tmp_path / "new"
+    new.mkdir()
+
+    def fetch(url, path, checksum):
+        place, _, name = url.rpartition("/")
+        assert (place + "/", path.name) == (originals.SMALLNORB_URL, name)
+        shutil.copy(folder / name, path)
+
+    monkeypatch.setattr(published, "fetch", fetch)
+    assert_reduced(originals.smallnorb(new, download=True), images)
+    assert len(list(new.iterdir())) == 6
 
 
 # CIFAR-10
@@ -589,7 +719,7 @@ def test_a_missing_original_is_an_error_that_says_what_to_do(tmp_path, name):
     path = tmp_path / "nothing"
     with pytest.raises(FileNotFoundError) as caught:
         getattr(originals, name)(path)
-    for part in (path, originals.ABOUT[name]["source"], f"'{originals.OFFLINE[name]}'"):
+    for part in (path, originals.ABOUT[name]["source"], f"'{published.OFFLINE[name]}'"):
         assert str(part) in str(caught.value)
     assert not path.exists()
 

@@ -22,6 +22,8 @@ SETS = {
     "mpi3d": "originals.mpi3d",
     "falcor3d": "originals.falcor3d",
     "isaac3d": "originals.isaac3d",
+    "cars3d": "originals.cars3d",
+    "smallnorb": "originals.smallnorb",
     "cifar10": "originals.cifar10",
     "celeba": "originals.celeba",
 }

@@ -1,4 +1,5 @@
-"""The original data sets: dSprites, MNIST, 3D Shapes, MPI3D, Falcor3D, Isaac3D, CIFAR-10, CelebA.
+"""The original data sets: dSprites, MNIST, 3D Shapes, MPI3D, Falcor3D, Isaac3D, Cars3D, SmallNORB,
+CIFAR-10, CelebA.
 
 Each function takes the path of the published file or folder, checks what it finds there, and gives
 FactorData. Nothing is downloaded unless download=True. A published checksum is verified where the
@@ -6,7 +7,11 @@ publisher, or TensorFlow Datasets or torchvision for it, gives one; otherwise si
 and the archive's own checksums are.
 """
 
+import gzip
+import io
 import math
+import struct
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -15,78 +20,10 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from . import digits, sprites
-from .arrays import DAMAGE, gather, npz_blocks, read_npy
-from .download import fetch, verify
+from .arrays import DAMAGE, gather, npz_blocks
+from .download import verify
 from .factor_data import FactorData, choose, factors_of
-
-
-def _about(images, factors, source, licence):
-    return {
-        "images": images,
-        "factors": factors,
-        "source": source,
-        "licence": licence,
-        "stands_in_for": "",
-    }
-
-
-ABOUT = {
-    "dsprites": _about(
-        "737,280 white shapes on black, 64x64",
-        "shape 3, scale 6, orientation 40, x 32, y 32",
-        "Matthey et al. 2017, github.com/google-deepmind/dsprites-dataset",
-        "Apache-2.0",
-    ),
-    "mnist": _about(
-        "70,000 handwritten digits (60,000 to train, 10,000 to test), padded to 32x32",
-        "digit 10; coloured: digit hue 10, background hue 10",
-        "LeCun et al. 1998, through torchvision",
-        "none stated",
-    ),
-    "shapes3d": _about(
-        "480,000 rendered rooms with one object, 64x64, colour",
-        "floor hue 10, wall hue 10, object hue 10, scale 8, shape 4, orientation 15",
-        "Burgess & Kim 2018, github.com/google-deepmind/3d-shapes",
-        "Apache-2.0",
-    ),
-    "mpi3d": _about(
-        "1,036,800 (real_complex: 460,800) photographs or renderings of a robot arm with an "
-        "object, 64x64, colour",
-        "colour 6, shape 6 (real_complex: 4 and 4), size 2, camera height 3, background 3, "
-        "horizontal axis 40, vertical axis 40",
-        "Gondal et al. 2019, github.com/rr-learning/disentanglement_dataset",
-        "CC BY 4.0",
-    ),
-    "falcor3d": _about(
-        "233,280 renderings of a living room, 128x128 (also 1024x1024), read as 64x64, colour",
-        "light intensity 5, light direction x, y, z and camera position x, y, z 6 each",
-        "Nie et al. 2020, github.com/NVlabs/High-res-disentanglement-datasets",
-        "CC BY 4.0, NVIDIA Corporation",
-    ),
-    "isaac3d": _about(
-        "737,280 renderings of a kitchen with a robot arm, 128x128 (also 512x512), read as 64x64, "
-        "colour",
-        "object shape 3, robot x 8, robot y 5, camera height 4, object scale 4, light intensity 4, "
-        "light direction 6, object colour 4, wall colour 4",
-        "Nie et al. 2020, github.com/NVlabs/High-res-disentanglement-datasets",
-        "CC BY 4.0, NVIDIA Corporation",
-    ),
-    "cifar10": _about(
-        "60,000 photographs (50,000 to train, 10,000 to test), 32x32, colour",
-        "class 10",
-        "Krizhevsky 2009, www.cs.toronto.edu/~kriz/cifar.html",
-        "none stated; the authors ask to be cited",
-    ),
-    "celeba": _about(
-        "202,599 photographs of faces, 178x218, read as squares, colour",
-        "40 attributes, yes or no (labels by people, neither independent nor exact)",
-        "Liu et al. 2015, mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
-        "non-commercial research only",
-    ),
-}
-# What a reader without a network can use in place of each.
-OFFLINE = dict.fromkeys(ABOUT, "rooms") | {"dsprites": "sprites", "mnist": "digits"}
-OFFLINE |= {"cifar10": "digits", "celeba": "faces"}
+from .published import ABOUT, find, find_pictures, get, missing, offline, read_pictures, values_of
 
 _DSPRITES_FOLDER = "https://github.com/deepmind/dsprites-dataset/blob/master/"
 DSPRITES_URL = f"{_DSPRITES_FOLDER}{sprites.ORIGINAL_FILE}?raw=true"
@@ -128,6 +65,35 @@ ISAAC3D_NAMES = tuple(
 )
 ISAAC3D_SIZES = (3, 8, 5, 4, 4, 4, 6, 4, 4)
 
+CARS3D_URL = "http://www.scottreed.info/files/nips2015-analogy-data.tar.gz"
+# As the loaders of others have found it (disent, latte).
+CARS3D_CHECKSUM = "md5:4e866a7919c1beedf53964e6f7a23686"
+CARS3D_NAMES, CARS3D_SIZES = ("elevation", "azimuth", "car"), (4, 24, 183)
+
+SMALLNORB_URL = "https://cs.nyu.edu/~ylclab/data/norb-v1.0-small/"
+# As in tensorflow_datasets/url_checksums/smallnorb.txt.
+SMALLNORB_CHECKSUMS = {
+    "smallnorb-5x46789x9x18x6x2x96x96-training": {
+        "dat": "sha256:5ffd6272a07d32695ee1082a26a41a93a37aab8c28da047f8c34ed348d214873",
+        "cat": "sha256:2784e542c1922060691090952b6cd6278879a216c90f81476f0f00256d42cdaa",
+        "info": "sha256:de7eb932ebe7a4ee16217fead60660d0eb3d23632c2f4d1c51f88c501c17bf32",
+    },
+    "smallnorb-5x01235x9x18x6x2x96x96-testing": {
+        "dat": "sha256:cf7104eed3e51174d2f65b66d1e5878b9da233b886f161b0d88f4510ba2c7474",
+        "cat": "sha256:ecaf6d5bb8c3bc5eab9cf0258f6d2198dd474e016e374836fc097f2e5ff509ff",
+        "info": "sha256:16adf314226327ee006d1a44db8cfef52773c06c829951d5653a9f6f310248a2",
+    },
+}
+SMALLNORB_NAMES = ("category", "instance", "elevation", "azimuth", "lighting")
+SMALLNORB_VALUES = (
+    ("animal", "human", "airplane", "truck", "car"),
+    tuple(range(10)),
+    tuple(range(30, 75, 5)),
+    tuple(range(0, 360, 20)),
+    tuple(range(6)),
+)
+NORB_TYPES = {0x1E3D4C55: "u1", 0x1E3D4C54: "<i4"}  # by the first four bytes of a file
+
 CELEBA_BOX = (15, 35, 163, 183)  # the central square of 148 pixels: the face, little background
 
 
@@ -140,7 +106,7 @@ def dsprites(path, n=20_000, seed=0, download=False, device="cpu"):
     Raises FileNotFoundError without the file, ConnectionError where the download fails, ValueError
     for a wrong n or a file that is damaged or another.
     """
-    path = _file("dsprites", path, DSPRITES_URL, download)
+    path = find("dsprites", path, DSPRITES_URL, download)
     return sprites.load(n, seed, path, device)
 
 
@@ -156,9 +122,9 @@ def mnist(path, split="train", coloured=False, seed=0, download=False, device="c
     try:
         return digits.load(split, coloured, path, download, seed, device)
     except ConnectionError as error:
-        raise ConnectionError(f"{error}. {_offline('mnist')}") from error
+        raise ConnectionError(f"{error}. {offline('mnist')}") from error
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error} {_offline('mnist')}") from error
+        raise FileNotFoundError(f"{error} {offline('mnist')}") from error
 
 
 def shapes3d(path, n=20_000, seed=0, download=False, device="cpu"):
@@ -176,10 +142,10 @@ def shapes3d(path, n=20_000, seed=0, download=False, device="cpu"):
     except ImportError as error:
         raise ImportError('3D Shapes needs h5py: pip install -e ".[originals]"') from error
     index = choose(n, math.prod(SHAPES3D_SIZES), seed)
-    path = _file("shapes3d", path, SHAPES3D_URL, download, SHAPES3D_CHECKSUM)
+    path = find("shapes3d", path, SHAPES3D_URL, download, SHAPES3D_CHECKSUM)
     verify(path, SHAPES3D_CHECKSUM)
     with h5py.File(path) as file:
-        values = _values(path, file["labels"][:], SHAPES3D_SIZES)
+        values = values_of(path, file["labels"][:], SHAPES3D_SIZES)
         images = _coloured(_h5_blocks(file["images"], index), index)
     factors, names, sizes = factors_of(index, SHAPES3D_SIZES), SHAPES3D_NAMES, SHAPES3D_SIZES
     return FactorData("3D Shapes", images, factors, names, sizes, values).to(device)
@@ -203,7 +169,7 @@ def mpi3d(path, variant="real", n=20_000, seed=0, download=False, device="cpu"):
     values = MPI3D_VALUES[variant]
     sizes = tuple(map(len, values))
     index = choose(n, math.prod(sizes), seed)
-    path = _file("mpi3d", path, MPI3D_URLS.get(variant), download)
+    path = find("mpi3d", path, MPI3D_URLS.get(variant), download)
     try:
         blocks = npz_blocks(path, "images", (math.prod(sizes), 64, 64, 3))
         images = _coloured(blocks, index)
@@ -230,8 +196,8 @@ def falcor3d(path, n=20_000, seed=0, device="cpu"):
     picture, or labels in another order.
     """
     index = choose(n, math.prod(FALCOR3D_SIZES), seed)
-    files, values = _folder("falcor3d", path, index, "train-rec.labels", FALCOR3D_SIZES)
-    images = _pictures("falcor3d", files, [(128, 128), (1024, 1024)], 64)
+    files, values = find_pictures("falcor3d", path, index, "train-rec.labels", FALCOR3D_SIZES)
+    images = read_pictures("falcor3d", files, [(128, 128), (1024, 1024)], 64)
     factors, names, sizes = factors_of(index, FALCOR3D_SIZES), FALCOR3D_NAMES, FALCOR3D_SIZES
     return FactorData("Falcor3D", images, factors, names, sizes, values).to(device)
 
@@ -245,10 +211,76 @@ def isaac3d(path, n=20_000, seed=0, device="cpu"):
     Source: Nie et al. 2020, CC BY 4.0. The archive is on Google Drive: get it by hand.
     """
     index = choose(n, math.prod(ISAAC3D_SIZES), seed)
-    files, values = _folder("isaac3d", path, index, "labels.npy", ISAAC3D_SIZES)
-    images = _pictures("isaac3d", files, [(128, 128), (512, 512)], 64)
+    files, values = find_pictures("isaac3d", path, index, "labels.npy", ISAAC3D_SIZES)
+    images = read_pictures("isaac3d", files, [(128, 128), (512, 512)], 64)
     factors, names, sizes = factors_of(index, ISAAC3D_SIZES), ISAAC3D_NAMES, ISAAC3D_SIZES
     return FactorData("Isaac3D", images, factors, names, sizes, values).to(device)
+
+
+def cars3d(path, n="all", seed=0, download=False, device="cpu"):
+    """Cars3D from nips2015-analogy-data.tar.gz at `path`: images uint8 (n, 3, 64, 64).
+
+    n: how many images to draw at random (with `seed`, without repeats), or "all" for the 17,568
+    (216 MB). The archive is read to its end for any n. Cars are in the order of their names, and
+    images reduced with an antialiased Lanczos filter, as Locatello et al. 2019 do.
+    Source: Reed et al. 2015; no licence is stated.
+
+    Raises FileNotFoundError without the file, ConnectionError where the download fails, ValueError
+    for a wrong n or an archive that is not the published one.
+    """
+    from scipy.io import loadmat
+
+    index = choose(n, math.prod(CARS3D_SIZES), seed)
+    path = find("cars3d", path, CARS3D_URL, download, CARS3D_CHECKSUM)
+    verify(path, CARS3D_CHECKSUM)
+    cars = {}
+    with tarfile.open(path, "r|gz") as archive:
+        for member in tqdm(archive, desc="Cars3D", leave=False):
+            name = Path(member.name)
+            if name.parent.name == "cars" and name.suffix == ".mat":
+                views = loadmat(io.BytesIO(archive.extractfile(member).read()))["im"]
+                views = views.transpose(4, 3, 0, 1, 2)  # from (128, 128, 3, azimuth, elevation)
+                cars[name.stem] = _reduced(views.reshape(-1, *views.shape[2:]))
+    names = tuple(sorted(cars))
+    images = torch.stack([cars[name] for name in names], 1).flatten(0, 1)[index]
+    values = (*(tuple(range(size)) for size in CARS3D_SIZES[:2]), names)
+    factors = factors_of(index, CARS3D_SIZES)
+    return FactorData("Cars3D", images, factors, CARS3D_NAMES, CARS3D_SIZES, values).to(device)
+
+
+def smallnorb(path, n="all", seed=0, download=False, device="cpu"):
+    """SmallNORB from the folder at `path`: images uint8 (n, 1, 64, 64).
+
+    The folder holds the six packed files, smallnorb-5x46789x9x18x6x2x96x96-training-dat.mat.gz and
+    so on, all of which are read: each half has five of the ten toys of a category. Of a pair of
+    photographs that of the first camera is taken, and reduced with an antialiased Lanczos filter,
+    as Locatello et al. 2019 do. At the same azimuth toys need not look in the same direction.
+    n: how many images to draw at random (with `seed`, without repeats), or "all" for the 48,600
+    (200 MB). Source: LeCun et al. 2004, for research, not to be sold.
+
+    Raises FileNotFoundError where a file is missing, ConnectionError where the download fails,
+    ValueError for a wrong n or a file that is not the published one.
+    """
+    sizes = tuple(map(len, SMALLNORB_VALUES))
+    index = choose(n, math.prod(sizes), seed)
+    pictures, levels = [], []
+    for half, checksums in SMALLNORB_CHECKSUMS.items():
+        files = {}
+        for part, checksum in checksums.items():
+            name = f"{half}-{part}.mat.gz"
+            file = find("smallnorb", Path(path, name), SMALLNORB_URL + name, download, checksum)
+            verify(file, checksum)
+            files[part] = file
+        pictures.append(files["dat"])
+        levels.append([np.concatenate([*_norb(files[part])]) for part in ("cat", "info")])
+    levels = np.concatenate([np.column_stack(both) for both in levels])
+    levels[:, 3] //= 2  # azimuths are in units of 10 degrees
+    rows = np.ravel_multi_index(levels.T, sizes).argsort()[index]  # in the order of the factors
+    images = torch.empty(len(index), 96, 96, dtype=torch.uint8)
+    gather(_first_camera(pictures), torch.from_numpy(rows), images)
+    images, factors = _reduced(images.numpy()).unsqueeze(1), factors_of(index, sizes)
+    names, values = SMALLNORB_NAMES, SMALLNORB_VALUES
+    return FactorData("SmallNORB", images, factors, names, sizes, values).to(device)
 
 
 def cifar10(path, split="train", download=False, device="cpu"):
@@ -268,9 +300,9 @@ def cifar10(path, split="train", download=False, device="cpu"):
         cifar = CIFAR10(Path(path), train=split == "train")
     except RuntimeError as error:  # torchvision found a file missing or with a wrong checksum
         if not download:
-            raise FileNotFoundError(_missing("cifar10", path, ", or pass download=True")) from error
+            raise FileNotFoundError(missing("cifar10", path, ", or pass download=True")) from error
         archive = Path(path) / CIFAR10.filename
-        _download("cifar10", CIFAR10.url, archive, f"md5:{CIFAR10.tgz_md5}")
+        get("cifar10", CIFAR10.url, archive, f"md5:{CIFAR10.tgz_md5}")
         cifar = CIFAR10(Path(path), train=split == "train", download=True)  # unpacks it
     images = torch.from_numpy(cifar.data).permute(0, 3, 1, 2).contiguous()
     factors = torch.tensor(cifar.targets).unsqueeze(1)
@@ -300,62 +332,14 @@ def celeba(path, split="train", n=10_000, seed=0, size=64, download=False, devic
         faces = CelebA(Path(path), split=split, download=download)
     except Exception as error:  # torchvision's, gdown's, a broken archive's: all mean the same
         hint = f" into a folder `celeba` there, with img_align_celeba unpacked ({error})"
-        raise FileNotFoundError(_missing("celeba", path, hint)) from error
+        raise FileNotFoundError(missing("celeba", path, hint)) from error
     index = choose(n, len(faces.filename), seed)
     folder = Path(path) / CelebA.base_folder / "img_align_celeba"
     files = [folder / faces.filename[row] for row in index.tolist()]
-    images = _pictures("celeba", files, [(178, 218)], size, CELEBA_BOX)
+    images = read_pictures("celeba", files, [(178, 218)], size, CELEBA_BOX)
     names = tuple(name for name in faces.attr_names if name)  # the header ends with a space
     sizes, values = (2,) * len(names), (("no", "yes"),) * len(names)
     return FactorData("CelebA", images, faces.attr[index], names, sizes, values).to(device)
-
-
-def _values(path, labels, sizes):
-    """The value of each level of each factor, from labels (N, K) of images in the original order.
-
-    Raises ValueError where the labels do not have exactly one value a level in that order.
-    """
-    expected = (math.prod(sizes), len(sizes))
-    values = []
-    for column, size in enumerate(sizes if labels.shape == expected else ()):
-        levels = np.moveaxis(labels[:, column].reshape(sizes), column, 0).reshape(size, -1)
-        if (levels == levels[:, :1]).all() and len(np.unique(levels[:, 0])) == size:
-            values.append(tuple(levels[:, 0].tolist()))
-    if len(values) < len(sizes):
-        raise ValueError(
-            f"{path}: labels {labels.shape} do not enumerate factors with {sizes} levels in the "
-            "order of the original; the file is altered or another: get it again"
-        )
-    return tuple(values)
-
-
-def _file(name, path, url, download, checksum=None):
-    """`path` as a Path to an existing file, downloaded first if asked for."""
-    path = Path(path)
-    if path.is_dir():
-        raise FileNotFoundError(f"{path} is a folder; give the path of the file in it")
-    if download and url:
-        _download(name, url, path, checksum)
-    if not path.is_file():
-        hint = ", or pass download=True" if url else " by hand"
-        raise FileNotFoundError(_missing(name, path, hint))
-    return path
-
-
-def _download(name, url, path, checksum):
-    try:
-        fetch(url, path, checksum)
-    except ConnectionError as error:
-        raise ConnectionError(f"{error}. {_offline(name)}") from error
-
-
-def _missing(name, path, hint):
-    source = ABOUT[name]["source"]
-    return f"{path} is missing or incomplete: get it from {source}{hint}. {_offline(name)}"
-
-
-def _offline(name):
-    return f"Without a network, use data.load({OFFLINE[name]!r})"
 
 
 def _coloured(blocks, index):
@@ -373,37 +357,31 @@ def _h5_blocks(images, index):
         yield start, images[start : start + height]
 
 
-def _folder(name, path, index, labels_name, sizes):
-    """The files of the pictures at `index` in a folder, and the values of the factors' levels."""
-    folder, labels = Path(path) / "images", Path(path) / labels_name
-    if not folder.is_dir():
-        raise FileNotFoundError(_missing(name, folder, " and unpack it"))
-    files = [folder / f"{row:06}.png" for row in index.tolist()]
-    if not labels.is_file():
-        return files, tuple(tuple(np.linspace(0, 1, size).tolist()) for size in sizes)
-    try:
-        table = read_npy(labels)
-    except DAMAGE as error:
-        raise ValueError(f"{labels} is damaged ({error}); unpack the archive again") from error
-    return files, _values(labels, table, sizes)
+def _first_camera(paths):
+    """SmallNORB's pictures of its first camera in both halves: (first row, block)s."""
+    start = 0
+    for path in paths:
+        for block in tqdm(_norb(path), desc="SmallNORB", leave=False):
+            yield start, block[:, 0]
+            start += len(block)
 
 
-def _pictures(name, files, original_sizes, size, box=None):
-    """Pictures uint8 (N, 3, size, size) of files, of which `box` (all) is reduced to a square."""
-    images = torch.empty(len(files), 3, size, size, dtype=torch.uint8)
-    for row, file in enumerate(tqdm(files, desc=name, leave=False)):
-        try:
-            with Image.open(file, formats=("JPEG", "PNG")) as picture:
-                found = picture.size
-                small = picture.convert("RGB").resize((size, size), Image.Resampling.BICUBIC, box)
-        except FileNotFoundError as error:
-            raise FileNotFoundError(_missing(name, file, " and unpack it again")) from error
-        except DAMAGE as error:
-            raise ValueError(f"{file} is damaged ({error}); unpack the archive again") from error
-        if found not in original_sizes:
-            raise ValueError(
-                f"{file} has {found[0]}x{found[1]} pixels, expected "
-                f"{' or '.join(f'{w}x{h}' for w, h in original_sizes)}; unpack the archive again"
-            )
-        images[row] = torch.from_numpy(np.array(small)).permute(2, 0, 1)
-    return images
+def _norb(path):
+    """The array in a packed file of NORB's own format, in blocks of 1,000 along its first side."""
+    with gzip.open(path) as file:
+        kind, n_sides = struct.unpack("<2i", file.read(8))
+        n_written = max(3, n_sides)  # of fewer than three the rest means nothing
+        _, *sides = struct.unpack(f"<{n_written}i", file.read(4 * n_written))[:n_sides]
+        kind = np.dtype(NORB_TYPES[kind])
+        while content := file.read(1000 * kind.itemsize * math.prod(sides)):
+            yield np.frombuffer(content, kind).reshape(-1, *sides)
+
+
+def _reduced(images):
+    """Images uint8 (N, H, W) or (N, H, W, 3), reduced to a tensor (N, 64, 64) or (N, 3, 64, 64)."""
+    small = np.empty((len(images), 64, 64, *images.shape[3:]), np.uint8)
+    for row, image in enumerate(images):
+        picture = Image.fromarray(np.ascontiguousarray(image))
+        small[row] = picture.resize((64, 64), Image.Resampling.LANCZOS)
+    small = torch.from_numpy(small)
+    return small if small.ndim == 3 else small.permute(0, 3, 1, 2)
