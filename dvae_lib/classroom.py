@@ -12,6 +12,7 @@ of nbgrader's:
 
 import ast
 import importlib.util
+import json
 import shutil
 import subprocess
 import sys
@@ -55,23 +56,27 @@ def release(notebooks, folder):
         (folder / "nbgrader_config.py").write_text(CONFIG)
     with tempfile.TemporaryDirectory() as temporary:
         wheel = _wheel(temporary)
-        for name, (notebook, contracts) in texts.items():
-            source = folder / "source" / name
-            source.mkdir(parents=True, exist_ok=True)
-            nbformat.write(notebook, source / f"{name}.ipynb")
-            (source / f"{name}.reference").write_text(exercises.pack(contracts))
-            (source / "READ_ME.txt").write_text(HANDOUT.format(wheel=wheel.name, notebook=name))
-            shutil.copy(wheel, source)
-            for stored in (paths.results_path(name), paths.models_path(name)):
-                if stored.exists():  # results/ or models/, which the notebook opens beside itself
-                    (source / stored.parent.name).mkdir(exist_ok=True)
-                    shutil.copy(stored, source / stored.parent.name)
-            for other, text in definitions_for(name).items():
-                path = source / "definitions" / definitions_path(other).name
-                path.parent.mkdir(exist_ok=True)
-                path.write_text(text)
+        for name, assignment in texts.items():
+            _write(folder / "source" / name, name, *assignment, wheel)
             course.generate(name)
     return [folder / "release" / name / f"{name}.ipynb" for name in texts]
+
+
+def _write(folder, name, notebook, contracts, wheel):
+    """Write an assignment into a folder, with what belongs beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, folder / f"{name}.ipynb")
+    (folder / f"{name}.reference").write_text(exercises.pack(contracts))
+    (folder / "READ_ME.txt").write_text(HANDOUT.format(wheel=wheel.name, notebook=name))
+    shutil.copy(wheel, folder)
+    for stored in (paths.results_path(name), paths.models_path(name)):
+        if stored.exists():  # results/ or models/, which the notebook opens beside itself
+            (folder / stored.parent.name).mkdir(exist_ok=True)
+            shutil.copy(stored, folder / stored.parent.name)
+    for other, text in definitions_for(name).items():
+        path = folder / "definitions" / definitions_path(other).name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
 
 
 def _assignment(name):
@@ -118,30 +123,36 @@ def _tools(check, cells):
 
 
 def otter(notebooks, folder):
-    """Write an otter-grader master of each notebook: folder/otter/A/A.ipynb and A.reference.
+    """Write an otter-grader master of each notebook, with what belongs beside it: folder/otter/A/.
 
-    `otter assign A.ipynb dist` makes the handout and the autograder of it. Returns the paths.
+    `otter assign A.ipynb dist` makes the handout and the autograder of it, whose environment gets
+    the library from the wheel. Returns the paths of the masters.
     Raises ImportError without otter-grader (the extra "otter").
     """
     if importlib.util.find_spec("otter") is None:
         raise ImportError("masters for otter need it: pip install 'dvae_lib[otter]'")
     written = []
-    for name in notebooks:
-        notebook, contracts = _assignment(name)
-        for cell in notebook.cells:  # otter executes the whole when it assigns and when it grades
-            set_to_smoke(cell)
-        notebook.cells = _otter_cells(notebook.cells, name)
-        path = Path(folder, "otter", name, f"{name}.ipynb")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        nbformat.write(notebook, path)
-        path.with_suffix(".reference").write_text(exercises.pack(contracts))
-        written.append(path)
+    with tempfile.TemporaryDirectory() as temporary:
+        wheel = _wheel(temporary)
+        for name in notebooks:
+            notebook, contracts = _assignment(name)
+            for cell in notebook.cells:  # otter executes the whole, to assign and to grade
+                set_to_smoke(cell)
+            master = Path(folder, "otter", name)
+            _write(master, name, notebook, contracts, wheel)
+            beside = sorted(
+                p.name for p in master.iterdir() if p.name not in (f"{name}.ipynb", "dist")
+            )
+            notebook.cells = _otter_cells(notebook.cells, name, beside, wheel.name)
+            written.append(master / f"{name}.ipynb")
+            nbformat.write(notebook, written[-1])
     return written
 
 
-def _otter_cells(cells, name):
+def _otter_cells(cells, name, beside, wheel):
     """Cells with nbgrader's marks, as otter's master format has them."""
-    config = f"name: {name}\nexport_cell: false\nfiles:\n  - {name}.reference"
+    config = f"name: {name}\nexport_cell: false\nfiles: {json.dumps(beside)}\n"
+    config += f"requirements: [/autograder/source/files/{wheel}]"  # where Gradescope unpacks it
     out = [_raw(f"# ASSIGNMENT CONFIG\n{config}")]
     for cell in cells:
         about = cell.metadata.pop("nbgrader", {})

@@ -748,6 +748,10 @@ def test_the_otter_master_grades_alike(course, tmp_path):
     dist = master.parent / "dist"
     assert "twice = x + x" not in (dist / "student" / "demo.ipynb").read_text()
     (grader,) = (dist / "autograder").glob("*.zip")
+    (wheel,) = (dist / "student").glob("dvae_lib-*.whl")  # as everything that lies beside
+    with zipfile.ZipFile(grader) as archive:
+        assert f"/autograder/source/files/{wheel.name}" in archive.read("environment.yml").decode()
+        assert f"files/{wheel.name}" in archive.namelist()
     for made, expected in (("autograder", [1, 3]), ("student", [0, 0])):
         out = tmp_path / made
         out.mkdir()
