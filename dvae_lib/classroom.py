@@ -13,11 +13,11 @@ of nbgrader's:
 import ast
 import importlib.util
 import json
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
-import textwrap
 from pathlib import Path
 
 import nbformat
@@ -32,6 +32,11 @@ from .submissions import set_to_smoke
 
 __all__ = ["LMS", "Mark", "grade", "otter", "release"]
 
+HIDDEN = "# BEGIN HIDDEN TESTS", "# END HIDDEN TESTS"
+CASE = """import contextlib
+def check(): ...
+with contextlib.redirect_stdout(None): check()
+"""
 HANDOUT = """Install the workbook once, in a Python 3.11 or later:
 
     pip install {wheel}
@@ -162,14 +167,25 @@ def _otter_cells(cells, name, beside, wheel):
             out += [begin, _raw("# BEGIN SOLUTION"), cell, _raw("# END SOLUTION")]
         elif about.get("grade"):
             begin.source = begin.source.format(points=about["points"])
-            before, _, rest = cell.source.partition("# BEGIN HIDDEN TESTS\n")
-            hidden, _, after = rest.partition("# END HIDDEN TESTS\n")
-            visible, hidden = _code(before + after), _code("# HIDDEN\n" + textwrap.dedent(hidden))
+            visible = re.sub(f".*{HIDDEN[0]}(.|\n)*{HIDDEN[1]}.*\n", "", cell.source)
+            whole = re.sub(f".*({'|'.join(HIDDEN)}).*\n", "", cell.source)
+            visible, hidden = _code(_case(visible)), _code("# HIDDEN\n" + _case(whole))
             out += [_raw("# BEGIN TESTS"), visible, hidden, _raw("# END TESTS")]
             out += [_raw("# END QUESTION")]
         else:
             out.append(cell)
     return out
+
+
+def _case(check):
+    """A check as a case of otter's, which shares no names with the others.
+
+    In a function, and without what an answer prints: cases are doctests, which take any output,
+    and any value of a line, for a mistake.
+    """
+    case = ast.parse(CASE)
+    case.body[1].body = ast.parse(check).body
+    return ast.unparse(case)
 
 
 def _raw(source):

@@ -17,6 +17,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from conftest import NOTEBOOKS
+from exercises import prepared
 from IPython.core.interactiveshell import InteractiveShell
 
 from dvae_lib import cli, exercises, paths, submissions
@@ -732,6 +733,23 @@ def test_every_notebook_pays_for_what_is_solved(name, tmp_path, monkeypatch):
     failed = [c for c in cells for o in c.get("outputs", []) if o.output_type == "error"]
     # Nothing but the checks of unsolved exercises: no later cell depends on one.
     assert [c.source for c in failed if not c.metadata.get("nbgrader", {}).get("grade")] == []
+
+
+@every_notebook
+def test_cases_of_otter_pass_with_the_reference_and_share_nothing(name, monkeypatch, capsys):
+    """Otter runs each in a copy of the notebook's names, the visible and the whole check."""
+    monkeypatch.setattr(exercises, "own_work", lambda *about: print("as an answer may"))
+    notebook, contracts = classroom._assignment(name)
+    sources = [cell.source for cell in classroom._otter_cells(notebook.cells, name, [], "wheel")]
+    cases = [k for k, text in enumerate(sources) if text == "# BEGIN TESTS"]
+    assert len(cases) == len(contracts)
+    for k in cases:
+        visible, hidden, end = sources[k + 1 : k + 4]
+        assert (hidden.startswith("# HIDDEN\n"), end) == (True, "# END TESTS")
+        for case in (visible, hidden):
+            exec(compile(case, name, "exec"), dict(prepared(name)[0]))
+        assert "HIDDEN" not in visible
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.notebook
