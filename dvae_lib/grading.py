@@ -228,7 +228,7 @@ def _graded(course, one, mark, cell_seconds):
         notebook, faults = run(source)
     except DeadKernelError as error:
         reason = str(error).strip().splitlines()[-1]
-        mark.say(f"an answer ended the kernel ({reason}); each was graded alone, {LOOK}")
+        mark.say(f"the kernel ended ({reason}); each answer was graded alone, {LOOK}")
         notebook, faults = _alone(run, source, released, contracts)
     if faults:
         said = "; ".join(faults)

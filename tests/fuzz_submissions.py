@@ -27,7 +27,7 @@ from room import POINTS, Room
 from dvae_lib import classroom, exercises, submissions
 
 REAL = "00_start_here"
-CLASS = 100  # mutants that are graded together
+CLASS = 25  # mutants that are graded together
 KINDS = ("right", "wrong", "stub")
 ANSWERS = {  # of the tiny notebook: {exercise: {kind: source}}
     "double": {
@@ -441,14 +441,21 @@ def flaws(mutant, mark, answers, known, pages=None):
             yield f"{exercise}: a right answer got no points without a reason"
     if sorted(mark.highest) != sorted(answers):
         yield f"exercises {sorted(mark.highest)}"
-    if mutant.readable and "ended the kernel" in mark.remark:
-        yield "blames an answer for the end of the kernel"
+    if mutant.readable and "kernel ended" in mark.remark:
+        yield "the kernel ended"
     for page in pages or ():
-        last = [c for c in json.loads(page.read_text())["cells"] if c["cell_type"] == "code"][-1]
-        if last["execution_count"] is None and "".join(last["source"]):
+        if not _ran_to_the_last_check(json.loads(page.read_text())["cells"]):
             yield "the run ended early"
     if mutant.readable and pages == []:
         yield "was not run"
+
+
+def _ran_to_the_last_check(cells):
+    """Whether what stands above the last check was executed; what stands below it is not."""
+    code = [c for c in cells if c["cell_type"] == "code"]
+    checks = [k for k, c in enumerate(code) if c["metadata"].get("nbgrader", {}).get("grade")]
+    above = [c for k, c in enumerate(code[: checks[-1]]) if k not in checks and _text(c).strip()]
+    return all(c["execution_count"] for c in above)
 
 
 class Class:
@@ -481,7 +488,7 @@ def graded(folder, seeds, real):
     """
     group = Class(folder, real)
     mutants = [group.make(REAL if k < real else "demo", seed) for k, seed in enumerate(seeds)]
-    marks = group.room.grade(20, 3600)
+    marks = group.room.grade(60, 3600)
     for mutant in mutants:
         rows = [marks.get((mutant.student, name)) for name in (mutant.notebook, "")]
         mark = rows[0] or rows[1]

@@ -598,7 +598,7 @@ def test_grades_are_what_a_fair_marker_gives(course):
     assert remarks["no_answers"] == "double: its cell is missing; square: its cell is missing"
     assert "builtins.print was changed" in remarks["patched"]
     assert remarks["enrolled"] == "nothing handed in"
-    assert "ended the kernel" in remarks["killer"]
+    assert "the kernel ended" in remarks["killer"]
     assert "by hand: demo.ipynb is not a notebook" in remarks["not_json"]
     with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as book:
         for mark in (mark for mark in marks if mark.handed_in):

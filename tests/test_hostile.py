@@ -167,6 +167,14 @@ def test_mutants_are_restored_to_what_they_deserve(tmp_path):
     assert [about for about in found if about[1]] == []
 
 
+@pytest.mark.notebook
+@pytest.mark.filterwarnings("ignore")
+def test_mutants_are_graded_as_they_are_restored(short_path):
+    """A few with kernels, so that the fuzz keeps step with what grading does."""
+    found = [(m.steps, wrong) for m, _, wrong in fuzz_submissions.graded(short_path, range(4), 0)]
+    assert [about for about in found if about[1]] == []
+
+
 def _without_bwrap(folder):
     """A PATH on which everything is found but bwrap."""
     links = os.path.join(folder, "bin")
