@@ -2,14 +2,18 @@
 
 import hashlib
 import itertools
+import re
 import shutil
 from pathlib import Path
 
+import nbformat
 from nbformat import NotebookNode
 
 from . import commits, execution, files, paths
 
 MAX_STORED_BYTES = 700_000
+ABOUT_BYTES = 2_000  # of what a stored notebook says about its run, at most
+STILL = "A still picture of the widget: run the cell to move its controls."
 PROVENANCE = ("tier", "seed", "device", "seconds", "processor", "threads", "versions", "commit")
 
 
@@ -36,8 +40,6 @@ def store(notebooks: list[str], workers: int = 1) -> list[execution.Outcome]:
 
 def _store_executed(job):
     """Put an executed notebook in the place of its source. Returns why not, or ""."""
-    import nbformat
-
     path = paths.notebook_path(job.notebook)
     executed = nbformat.read(job.folder / path.name, as_version=4)
     clean(executed)
@@ -79,18 +81,23 @@ def store_long(notebook: str, tier: str = "long") -> execution.Outcome:
 def clean(notebook: NotebookNode) -> None:
     """Remove what only a live session can use: injected parameters, widget views, run times.
 
-    Of a widget its still picture goes as well, and of a picture its text form.
+    A widget leaves its still picture as a plain one, unless the next output of the section is a
+    picture, the notebook's own still of the widget, or the notebook would grow too large. Of a
+    picture its text form goes.
     """
     notebook.cells = [c for c in notebook.cells if "injected-parameters" not in tags(c)]
     for key in ("papermill", "widgets"):
         notebook.metadata.pop(key, None)
-    count = itertools.count(1)
-    for cell in notebook.cells:
+    count, stills = itertools.count(1), []
+    for k, cell in enumerate(notebook.cells):
         for key in ("papermill", "execution"):
             cell.metadata.pop(key, None)
         if cell.metadata.get("tags") == []:
             del cell.metadata["tags"]
         if cell.cell_type == "code":
+            found = _stills(cell.outputs)
+            if found and not _shown_below(notebook.cells[k + 1 :]):
+                stills.append((cell, found))
             cell.outputs = _joined([o for o in cell.outputs if not _is_widget(o)])
             cell.execution_count = next(count)
             for output in cell.outputs:
@@ -98,6 +105,10 @@ def clean(notebook: NotebookNode) -> None:
                     output["data"].pop("text/plain", None)  # says the alternative text once more
                 if "execution_count" in output:
                     output["execution_count"] = cell.execution_count
+    for cell, outputs in sorted(stills, key=lambda pair: len(str(pair[1]))):
+        without, cell.outputs = cell.outputs, cell.outputs + outputs
+        if len(nbformat.writes(notebook).encode()) > MAX_STORED_BYTES - ABOUT_BYTES:
+            cell.outputs = without
 
 
 def _joined(outputs):
@@ -112,20 +123,43 @@ def _joined(outputs):
     return joined
 
 
+def _stills(outputs):
+    """What shows the widgets among outputs on a page, as outputs."""
+    page = "\n".join(output.get("data", {}).get("text/html", "") for output in outputs)
+    found = []
+    for picture in re.findall('class="dvae-still".*?(<img[^>]*>)', page, re.DOTALL):
+        from . import figures, pages  # imports PyTorch, which takes seconds
+
+        png, alt = pages.from_html(picture)
+        shown = {"text/html": pages.as_html(figures.in_palette(png), alt)}, {"text/plain": STILL}
+        found += [nbformat.v4.new_output("display_data", data=data) for data in shown]
+    return found
+
+
+def _shown_below(cells):
+    """Whether a picture is the next output of the section of which these cells are the rest."""
+    for cell in cells:
+        if cell.source.startswith("## "):
+            break
+        if cell.get("outputs"):
+            data = [output.get("data", {}) for output in cell.outputs]
+            return any(d.get("text/html", "").startswith("<img alt=") for d in data)
+    return False
+
+
 def tags(cell: NotebookNode) -> list[str]:
     return cell.metadata.get("tags", [])
 
 
 def _is_widget(output):
     data = output.get("data", {})
-    still = 'class="dvae-still"' in data.get("text/html", "")
-    return still or "application/vnd.jupyter.widget-view+json" in data
+    page = data.get("text/html", "no page")
+    bar = page == ""  # which has come to its end: see bars.py
+    return bar or 'class="dvae-still"' in page or "application/vnd.jupyter.widget-view+json" in data
 
 
 def faults(path: Path) -> list[str]:
     """What is wrong with a stored notebook, as a list of sentences; empty if all is well."""
-    import nbformat
-
     notebook = nbformat.read(path, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     outputs = [output for cell in code for output in cell.outputs]

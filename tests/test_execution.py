@@ -1,6 +1,8 @@
 """Executing notebooks: tiny notebooks in a copy of the checkout, through papermill and kernels."""
 
+import copy
 import functools
+import io
 import json
 import operator
 import os
@@ -11,10 +13,12 @@ import sys
 from xml.etree import ElementTree
 
 import nbformat
+import numpy as np
 import pytest
 import torch
 import yaml
 from conftest import PARAMETERS, REPOSITORY, Checkout
+from PIL import Image
 
 from dvae_lib import (
     __version__,
@@ -611,14 +615,56 @@ def test_a_picture_is_stored_with_its_alternative_text_once():
     assert other == table
 
 
-def test_of_a_widget_neither_the_view_nor_its_still_picture_is_stored(monkeypatch):
+@pytest.fixture
+def shows_a_widget(monkeypatch):
+    """A cell as it is after it showed a widget: a still picture of 300 greys, and the view."""
     bundles = []
     monkeypatch.setattr(widgets, "display", lambda bundle, raw: bundles.append(bundle))
-    widgets.sampler(lambda k: torch.zeros(1, 1, 4, 4), ["one"])._ipython_display_()
+    sheet = torch.linspace(0, 1, 300).reshape(1, 1, 15, 20)
+    widgets.switch(
+        {name: widgets.sampler(lambda k: sheet, ["one"]) for name in "ab"}
+    )._ipython_display_()
     assert [list(bundle)[0] for bundle in bundles] == ["text/html", "text/plain"]
-    notebook = executed(*(nbformat.v4.new_output("display_data", data=b) for b in bundles))
+    outputs = [nbformat.v4.new_output("display_data", data=bundle) for bundle in bundles]
+    return nbformat.v4.new_code_cell("widgets.switch(…)", outputs=outputs)
+
+
+def test_of_a_widget_the_still_picture_is_stored_and_not_the_view(shows_a_widget):
+    live = re.search("<img[^>]*>", shows_a_widget.outputs[0].data["text/html"])[0]
+    notebook = nbformat.v4.new_notebook(cells=[shows_a_widget])
     storing.clean(notebook)
-    assert notebook.cells[0].outputs == []
+    picture, said = (output.data for output in notebook.cells[0].outputs)
+    png, alt = pages.from_html(picture["text/html"])
+    assert alt == "Picture at class one"
+    assert "run the cell to move its controls" in said["text/plain"]
+    before, after = (
+        Image.open(io.BytesIO(p)).convert("L") for p in (pages.from_html(live)[0], png)
+    )
+    assert np.abs(np.asarray(before).astype(int) - np.asarray(after)).max() <= 16
+    assert figures.in_palette(png) == png
+    assert not any(storing._is_widget(output) for output in notebook.cells[0].outputs)
+
+
+def test_a_widget_that_the_notebook_shows_below_leaves_no_second_picture(shows_a_widget):
+    picture = figures.subplots(alt="A line.", size=(1, 1))[0]._repr_mimebundle_()
+    shown = nbformat.v4.new_output("display_data", data=picture)
+    below = nbformat.v4.new_code_cell("the same", outputs=[shown])
+    prose = [nbformat.v4.new_markdown_cell(text) for text in ("The same:", "## 2. Another")]
+    silent = nbformat.v4.new_code_cell("x = 1")
+    for between, stored in ((prose[:1] + [silent], 0), (prose[1:], 2)):
+        cells = [copy.deepcopy(shows_a_widget), *between, below]
+        storing.clean(nbformat.v4.new_notebook(cells=cells))
+        assert len(cells[0].outputs) == stored
+
+
+def test_a_still_picture_that_has_no_room_is_left_out(shows_a_widget, monkeypatch):
+    size = len(nbformat.writes(nbformat.v4.new_notebook(cells=[shows_a_widget])))
+    for limit, stored in ((size, 0), (size + storing.ABOUT_BYTES, 2)):
+        monkeypatch.setattr(storing, "MAX_STORED_BYTES", limit)
+        cell = copy.deepcopy(shows_a_widget)
+        cell.outputs = cell.outputs[:1]
+        storing.clean(nbformat.v4.new_notebook(cells=[cell]))
+        assert len(cell.outputs) == stored
 
 
 STDERR = nbformat.v4.new_output("stream", name="stderr", text="a warning")
