@@ -37,6 +37,8 @@ CASE = """import contextlib
 def check(): ...
 with contextlib.redirect_stdout(None): check()
 """
+LINK = re.compile(r"\[([^]]*)\]\(\w+\.ipynb\)")  # to another notebook
+
 HANDOUT = """Install the workbook once, in a Python 3.11 or later:
 
     pip install {wheel}
@@ -88,16 +90,19 @@ def _assignment(name):
     """(source notebook, {exercise: contract}): with calls of `exercises` around every check."""
     notebook = nbformat.read(paths.notebook_path(name), as_version=4)
     modules = sorted(imported_modules("\n".join(code_cells(paths.notebook_path(name)))))
-    cells, contracts, before = [], {}, []
+    cells, contracts, before, text = [], {}, [], ""
     for cell in notebook.cells:
         about = cell.metadata.get("nbgrader", {})
+        if cell.cell_type == "markdown":  # no other notebook lies beside the one handed out
+            text = cell.source = LINK.sub(r"\1", cell.source)
         if about.get("solution"):
-            answer = cell
+            answer, hints = cell, exercises.hints(text)
             cell.metadata.pop("jupyter", None)  # folded where it is a solution, open to be written
         if about.get("grade"):
             exercise = answer.metadata.nbgrader.grade_id
             tools = _tools(cell.source, before)
-            contracts[exercise] = exercises.contract(answer.source, tools, modules)
+            about = exercises.contract(answer.source, tools, modules)
+            contracts[exercise] = about | {"hints": hints}
             call = f'("{name}", "{exercise}", globals())'
             cell.source = (
                 f"from dvae_lib import exercises\n\nexercises.own_work{call}\n"

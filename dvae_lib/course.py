@@ -15,7 +15,9 @@ except ImportError as error:
     raise ImportError("assignments need nbgrader: pip install 'dvae_lib[classroom]'") from error
 import nbformat
 
-STUB = "raise NotImplementedError('write your answer in this cell')"
+from . import exercises
+
+STUB = f"raise NotImplementedError({exercises.STUB!r})"
 CELL_SECONDS = 60  # a cell of a notebook at tier smoke takes a few
 GRADING = [
     "dvae_lib.checking.SmokeTier",

@@ -12,11 +12,15 @@ import ast
 import base64
 import json
 import linecache
+import re
 import types
 import zlib
 from pathlib import Path
 
 from .cells import defined_names, used_names
+
+STUB = "write your answer in this cell"  # what an empty answer of a handout raises
+HINT = re.compile(r"<details><summary>(Hint[^<]*)</summary>(.*?)</details>", re.DOTALL)
 
 home = Path()  # where the .reference lies
 _passed = set()
@@ -47,6 +51,11 @@ def unpack(path):
             f"{path.name} is not in {where}; keep it beside the notebook, as it was handed out"
         )
     return json.loads(zlib.decompress(base64.b85decode(path.read_text())))
+
+
+def hints(text):
+    """{title: HTML} of the hints that unfold in the Markdown above an exercise."""
+    return dict(HINT.findall(text))
 
 
 def own_work(notebook, exercise, namespace):

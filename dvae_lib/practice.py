@@ -20,11 +20,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import nbformat
+from IPython import get_ipython
+from IPython.display import display
 
 from . import exercises, files, paths
 from .tables import Table
 
 SOLVED, NEARLY, TRIED, OPEN = "solved", "nearly right", "not yet right", "no answer yet"
+STUBS = OPEN, exercises.STUB  # what an answer says that is not written yet, here or handed out
 COLOURS = {SOLVED: "#2e7d32", NEARLY: "#b26a00", TRIED: "#c62828", OPEN: "#757575"}
 
 WELCOME = """**This copy is yours.** Change whatever you like, the cell of parameters, too.
@@ -39,7 +42,6 @@ CALL = "from dvae_lib import practice\n\npractice."
 CHECK = CALL + 'check("{notebook}", "{exercise}", globals())'
 
 FOLD = "<details><summary>{title}</summary>\n\n```python\n{code}\n```\n\n</details>"
-HINT = re.compile(r"<details><summary>(Hint[^<]*)</summary>(.*?)</details>", re.DOTALL)
 
 
 # --- the folder ----------------------------------------------------------------------------------
@@ -94,7 +96,7 @@ def _copy(name):
         if not about.get("grade"):
             cells.append(cell)
             continue
-        parts = {"check": cell.source, "hints": dict(HINT.findall(text))}
+        parts = {"check": cell.source, "hints": exercises.hints(text)}
         contracts[exercise] = exercises.contract(answer) | parts
         cell.source = CHECK.format(notebook=name, exercise=exercise)
         folds = {"What is checked": parts["check"], "A solution": answer}
@@ -196,17 +198,17 @@ def _judged(notebook, exercise, contract, namespace):
         code = compile(contract["check"], f"<check {exercise}>", "exec")
         exec(code, dict(namespace))  # a copy: what a check names is nothing to the notebook
     except Exception as error:
-        return _explained(exercise, contract, namespace, error)
+        return _explained(exercise, contract, namespace, error, f"<check {exercise}>")
     return Verdict(exercise, SOLVED, "The check passes, and so do the further tests.")
 
 
-def _explained(exercise, contract, namespace, error):
-    """The Verdict on an answer that made its check raise."""
-    if isinstance(error, NotImplementedError) and str(error) == OPEN:
+def _explained(exercise, contract, namespace, error, check):
+    """The Verdict on an answer that made its check raise. check: the file name of its code."""
+    if isinstance(error, NotImplementedError) and str(error) in STUBS:
         return Verdict(exercise, OPEN, "Write it in the cell above, run that, then this one.")
     lines = contract["check"].splitlines()
     steps = list(traceback.walk_tb(error.__traceback__))
-    found = [line for frame, line in steps if frame.f_code.co_filename == f"<check {exercise}>"]
+    found = [line for frame, line in steps if frame.f_code.co_filename == check]
     at = found[0] if found else 0  # the line of the check that did not go well
     own = _in_answer(steps, [namespace.get(name) for name in contract["defines"]])
     said, code = f"{error}", own or (lines[at - 1].strip() if at else "")
@@ -237,6 +239,46 @@ def _in_answer(steps, answers):
         if (cell := frame.f_code.co_filename) in cells:
             return f"line {number} of your answer: {linecache.getline(cell, number).strip()}"
     return ""
+
+
+# --- in the workbook's own notebooks, and in those handed out ------------------------------------
+
+OWN_WORK = re.compile(r'exercises\.own_work\("(\w+)", "(\w+)", globals\(\)\)')
+
+
+def explain_checks(notebook):
+    """From now on a check that fails in this kernel shows its Verdict in place of the traceback.
+
+    It fails as ever: the cell's error keeps its name and message, and %tb shows the traceback.
+    """
+
+    def explain(shell, kind, error, trace, tb_offset=None):
+        if verdict := _failed(notebook, shell.user_ns, error):
+            display(verdict)
+            error._render_traceback_ = lambda: [f"{kind.__name__}: see above"]  # IPython asks it
+        shell.showtraceback((kind, error, trace), tb_offset=tb_offset, running_compiled_code=True)
+        vars(error).pop("_render_traceback_", None)
+
+    if shell := get_ipython():
+        shell.set_custom_exc((Exception,), explain)
+
+
+def _failed(notebook, namespace, error):
+    """The Verdict on an answer whose check is the cell that raised; None if the cell is none."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    cells = [frame.f_code.co_filename for frame in frames if frame.f_globals is namespace]
+    source = "".join(linecache.getlines(cells[0])).strip() if cells else ""
+    try:
+        if called := OWN_WORK.search(source):
+            name, exercise = called.groups()
+            found = exercises.unpack(exercises.home / f"{name}.reference")
+        else:
+            _, found = _copy(notebook)
+            exercise = next(k for k, about in found.items() if about["check"].strip() == source)
+        contract = found[exercise] | {"check": source}
+    except (OSError, ValueError, KeyError, StopIteration):
+        return None
+    return _explained(exercise, contract, namespace, error, cells[0])
 
 
 # --- progress ------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import copy
 import io
 import json
 import math
+import os
 import platform
 import random
 import time
@@ -59,6 +60,10 @@ def start(
     # Keep warnings about a coming release out of what a reader sees; errors still raise.
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+    if "JPY_SESSION_NAME" in os.environ:  # Jupyter's server sets it: a person reads what fails
+        from . import practice
+
+        practice.explain_checks(notebook)
     return Run(notebook, tier, seed, chosen)
 
 

@@ -408,6 +408,7 @@ def test_an_unsolved_assignment_runs_to_its_end(browser, lab):
     page.get_by_text("not passed; the notebook goes on with the reference's").wait_for(
         timeout=180 * SECONDS
     )
+    assert page.get_by_text("pixel_distance: no answer yet").is_visible()  # and not a traceback
     page.locator(".dvae-picture").first.wait_for(timeout=180 * SECONDS)  # in a later cell
     assert outputs(page, "stderr") == 1
     page.close()

@@ -155,6 +155,19 @@ def test_no_line_of_a_solution_leaves_with_the_assignment(released, name):
     assert not any(cell.get("outputs") for cell in handed_out.cells)
 
 
+@every_notebook
+def test_of_a_link_to_a_notebook_that_is_not_handed_out_the_words_stay(name):
+    stored = nbformat.read(sources.notebook_path(name), as_version=4)
+    before, after = (
+        "".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+        for notebook in (stored, classroom._assignment(name)[0])
+    )
+    for other in NOTEBOOKS:
+        before = before.replace(f"]({other}.ipynb)", "")
+    assert before.replace("[", "") == after.replace("[", "")
+    assert ".ipynb)" not in after
+
+
 def test_a_handout_states_how_to_install_and_holds_the_library(released):
     folder = released("01_vae")
     (wheel,) = folder.glob("*.whl")

@@ -262,3 +262,63 @@ def test_answers_that_are_handed_out_are_open():
     notebook, _ = classroom._assignment("00_start_here")
     (answer,) = (c for c in notebook.cells if c.metadata.get("nbgrader", {}).get("solution"))
     assert "jupyter" not in answer.metadata
+
+
+# --- in other notebooks --------------------------------------------------------------------------
+
+
+def checked(path, exercise, answer, session, monkeypatch):
+    """Outputs of the check of an answer in a notebook. session: as Jupyter's server runs it."""
+    cells = nbformat.read(path, as_version=4).cells
+    by_id = {cell.metadata.get("nbgrader", {}).get("grade_id"): cell for cell in cells}
+    start = next(cell for cell in cells if "workbook.start" in cell.source)
+    tagged = next(cell for cell in cells if cell.metadata.get("tags") == ["parameters"])
+    check = by_id[f"{exercise}_check"]
+    check.metadata.tags = ["raises-exception"]
+    cells = [tagged, start, nbformat.v4.new_code_cell(answer), check]
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    if session:
+        monkeypatch.setenv("JPY_SESSION_NAME", str(path))
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    NotebookClient(notebook, resources={"metadata": {"path": str(path.parent)}}).execute()
+    return check.outputs
+
+
+@pytest.mark.notebook
+def test_a_check_that_fails_before_a_person_shows_a_panel_and_is_an_error_as_ever(monkeypatch):
+    path = sources.notebook_path("00_start_here")
+    answer = 'def pixel_distance(a, b):\n    raise ValueError("a > b")'
+    (as_ever,) = checked(path, "pixel_distance", answer, False, monkeypatch)
+    panel, error = checked(path, "pixel_distance", answer, True, monkeypatch)
+    assert "pixel_distance: not yet right" in panel["data"]["text/html"]
+    assert "ValueError: a &gt; b" in panel["data"]["text/html"]
+    assert "line 2 of your answer" in panel["data"]["text/html"]
+    assert (error.output_type, error.ename, error.evalue) == ("error", "ValueError", "a > b")
+    assert error.traceback == ["ValueError: see above"]
+    assert (as_ever.output_type, as_ever.ename, as_ever.evalue) == ("error", "ValueError", "a > b")
+    assert len(as_ever.traceback) > 2
+
+
+@pytest.mark.notebook
+def test_a_notebook_that_is_handed_out_brings_the_hint_that_helps(tmp_path, monkeypatch):
+    classroom = pytest.importorskip("dvae_lib.classroom")
+    notebook, contracts = classroom._assignment("01_vae")
+    path = tmp_path / "01_vae.ipynb"
+    nbformat.write(notebook, path)
+    path.with_suffix(".reference").write_text(exercises.pack(contracts))
+    answer = "def kl_standard_normal(mean, log_var):\n    return 7 + 0 * mean.sum(-1)"
+    panel, error = checked(path, "kl", answer, True, monkeypatch)
+    assert "start again from hint 1" in panel["data"]["text/html"]
+    assert "<summary>Hint 1 helps</summary>" in panel["data"]["text/html"]
+    assert error.ename == "AssertionError"
+    stub = f"def kl_standard_normal(*_):\n    raise NotImplementedError({exercises.STUB!r})"
+    panel, _ = checked(path, "kl", stub, True, monkeypatch)
+    assert "kl: no answer yet" in panel["data"]["text/html"]
+
+
+def test_an_error_elsewhere_is_shown_as_ever(here):
+    """In a cell that is no check, or whose check is not known."""
+    for source in ("1 / 0", 'exercises.own_work("lost", "kl", globals())'):
+        with pytest.raises((ZeroDivisionError, NameError)) as caught:
+            written(source, namespace := {})
+        assert practice._failed("01_vae", namespace, caught.value) is None
