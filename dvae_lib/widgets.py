@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from IPython.display import display
 from ipywidgets.widgets import widget as registry
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -27,7 +27,7 @@ from .pages import as_html
 SHOWN_PIXELS = 256
 SHEET_PIXELS = 576  # across several images shown together, at most, unless they are larger
 STEP = 0.05  # of a slider along a latent axis, in units of the code
-ANGLES = ("orientation", "yaw", "pitch", "light")
+ANGLES = ("angle", "orientation", "yaw", "pitch", "light")  # factors and sliders in degrees
 HUES = "red orange yellow lime green mint cyan azure blue violet magenta pink".split()
 
 # What ipywidgets leaves out: names of the handles and of the picture for those who do not see
@@ -40,7 +40,8 @@ PAGE = """
       const [label, handle, readout] = ['.widget-label', '.noUi-handle', '.widget-readout'].map(
         part => slider.querySelector(part));
       handle?.setAttribute('aria-label', label.textContent);
-      handle?.setAttribute('aria-valuetext', readout.textContent);
+      const unit = slider.classList.contains('dvae-degrees') ? '°' : '';
+      handle?.setAttribute('aria-valuetext', readout.textContent + unit);
     }
     const words = box.querySelector('.dvae-words')?.textContent;
     box.querySelector('.dvae-picture')?.setAttribute('alt', words ?? '');
@@ -51,6 +52,7 @@ PAGE = """
 ">
   .dvae-words, .dvae-page { display: none; }
   .dvae-live .widget-readout { min-width: 7em; max-width: none; overflow: visible; }
+  .dvae-degrees .widget-readout::after { content: '°'; }
   .dvae-live.jupyter-widgets-disconnected > .dvae-page {
     display: block; flex: 1 0 100%; order: -1;
   }
@@ -84,12 +86,20 @@ def png(image):
     """One image (C, H, W), uint8 or float in [0, 1], as PNG bytes enlarged without blur.
 
     A Matplotlib figure is drawn as it is. Drawn again, it keeps its canvas, which knows the sizes
-    of texts, and its layout, since to find one takes as long as drawing.
+    of texts, its layout, since to find one takes as long as drawing, and its axes, whose ticks and
+    labels take most of drawing, as long as nothing of them changes.
     """
     if isinstance(image, Figure):
         if not isinstance(image.canvas, FigureCanvasAgg):
             FigureCanvasAgg(image)
-        image.canvas.draw()
+            for axes in image.axes:
+                for axis in (axes.xaxis, axes.yaxis):
+                    axis.draw = KeptAxis(axis)
+        KeptAxis.drawing = True  # then Matplotlib itself sets anew what stays as it is
+        try:
+            image.canvas.draw()
+        finally:
+            KeptAxis.drawing = False
         image.set_layout_engine("none")
         picture = Image.fromarray(np.asarray(image.canvas.buffer_rgba())[..., :3])
     else:
@@ -99,6 +109,41 @@ def png(image):
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
+
+
+class KeptAxis:
+    """What draws an axis once, and then pastes it until it, or a part of it, is changed."""
+
+    drawing = False
+
+    def __init__(self, axis):
+        self.axis, self.draw, self.drawn = axis, axis.draw, None
+
+    def __call__(self, renderer):
+        if not isinstance(renderer, RendererAgg):
+            return self.draw(renderer)
+        place = (*self.axis.get_view_interval(), *self.axis.axes.bbox.bounds)
+        place += renderer.width, renderer.height, renderer.dpi
+        if self.drawn != place:
+            apart = RendererAgg(renderer.width, renderer.height, renderer.dpi)
+            self.draw(apart)
+            picture = np.asarray(apart.buffer_rgba())[::-1]
+            (bottom, top), (left, right) = (_ends(picture[..., 3].any(side)) for side in (1, 0))
+            self.part = left, bottom, picture[bottom:top, left:right].copy()
+            self.drawn = place
+            for part in self.axis.findobj():  # each says when it is changed
+                part.stale_callback = self.forget
+        renderer.draw_image(renderer.new_gc(), *self.part)
+
+    def forget(self, *_):
+        if not self.drawing:
+            self.drawn = None
+
+
+def _ends(marks):
+    """Where what is marked begins, and where it ends."""
+    places = marks.nonzero()[0]
+    return (places[0], places[-1] + 1) if len(places) else (0, 0)
 
 
 class Displayed:
@@ -284,8 +329,8 @@ def live_figure(draw, **ranges):
 
     draw: a function of the sliders' values, by name, to a Matplotlib figure. It is several times
     as fast if it changes one figure, made outside, than if it makes one each time. ranges: for
-    each slider (low, high, step); it begins at low. A range of integers gives integers. Raises
-    ValueError for an empty range.
+    each slider (low, high, step); it begins at low. A range of integers gives integers. One of the
+    ANGLES is read in degrees. Raises ValueError for an empty range.
     """
     for name, (low, high, step) in ranges.items():
         if not (low < high and step > 0):
@@ -299,6 +344,8 @@ def live_figure(draw, **ranges):
             digits = max(2, math.ceil(-math.log10(step)))
             options["readout_format"] = f".{digits}f"
             sliders[name] = _slider(ipywidgets.FloatSlider, name, **options)
+        if name in ANGLES:
+            sliders[name].add_class("dvae-degrees")
 
     def make():
         return draw(**{name: slider.value for name, slider in sliders.items()})

@@ -38,12 +38,12 @@ widgets.swap(lambda *z: both(torch.cat(z, 1)), *torch.randn(2, 5, 2), torch.rand
     "wide": """wide, pair = figures.subplots(1, 2, alt="Two lines.", size=(9, 6))
 line, _ = (axes.plot([0, 1], [0, 1])[0] for axes in pair)
 
-def redraw(share, hue, position):
+def redraw(share, hue, angle):
     line.set_ydata([share, 1])
     wide.alt = f"A line from {share:.1f} to 1, and one from 0 to 1."
     return wide
 
-widgets.live_figure(redraw, share=(0, 1, 0.1), hue=(0, 5, 1), position=(0, 5, 1))""",
+widgets.live_figure(redraw, share=(0, 1, 0.1), hue=(0, 5, 1), angle=(0, 5, 1))""",
     "slow": """slow, axes = figures.subplots(alt="A line.", size=(3, 2))
 curve, = axes.plot([0, 1], [0, 1])
 
@@ -304,6 +304,10 @@ def test_those_who_do_not_see_are_told_names_values_and_pictures(page):
     line.box.get_by_role("slider", name="share").focus()
     page.keyboard.press("Home")
     line.box.get_by_role("img", name="A line from 0.0 to 1").wait_for(timeout=30 * SECONDS)
+    readout = line.slider("angle").locator(".widget-readout")
+    assert readout.evaluate("box => getComputedStyle(box, '::after').content") == '"°"'
+    angle = line.box.get_by_role("slider", name="angle")
+    assert angle.get_attribute("aria-valuetext") == readout.inner_text() + "°"
     assert page.get_by_role("img", name='A line that "rises".').count() == 1
 
 

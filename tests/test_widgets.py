@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import REPOSITORY
+from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from PIL import Image
 
@@ -253,6 +255,57 @@ def test_a_figure_that_is_drawn_again_is_laid_out_once():
     drawn.set_ydata([0, 1])
     assert widgets.png(figure) == first != second
     assert widgets.png(line(1)[0]) == first
+
+
+CHANGES = [
+    lambda axes: axes.set_xlim(-1, 3),
+    lambda axes: axes.set_xticks([0, 0.5], ["none", "half"]),
+    lambda axes: axes.tick_params(colors="red"),
+    lambda axes: axes.get_yticklabels()[0].set_color("green"),
+    lambda axes: axes.set_ylabel("height"),
+    lambda axes: axes.yaxis.label.set_color("blue"),
+    lambda axes: axes.set_yscale("symlog"),
+    lambda axes: axes.grid(True),
+    lambda axes: axes.set_position([0.3, 0.3, 0.5, 0.5]),
+    lambda axes: axes.invert_yaxis(),
+    lambda axes: axes.xaxis.set_visible(False),
+    lambda axes: axes.figure.set_dpi(50),
+    lambda axes: axes.set_axis_off(),
+]
+
+
+def test_ticks_and_labels_are_drawn_again_only_when_they_change(monkeypatch):
+    """After any change the picture is that of a figure whose axes were never kept."""
+    drawn, draw = [], Axis.draw
+    monkeypatch.setattr(Axis, "draw", lambda axis, *args: (drawn.append(axis), draw(axis, *args)))
+
+    def fresh():
+        figure = figures.DescribedFigure("A line.", figsize=(3, 2), layout="none")
+        axes = figure.subplots()
+        axes.set(xlim=(0, 1), ylim=(0, 1.2))
+        return figure, axes
+
+    kept, axes = fresh()
+    (line,) = axes.plot([0, 1], [0, 1])
+    widgets.png(kept)
+    for number in range(len(CHANGES) + 1):
+        for change in CHANGES[:number][-1:]:
+            change(axes)
+        widgets.png(kept)
+        del drawn[:]
+        line.set_ydata([0, 1 - number / 20])
+        axes.set_title(f"{number} changes")
+        picture = widgets.png(kept)
+        assert drawn == [], number
+        other, its_axes = fresh()
+        its_axes.plot([0, 1], [0, 1 - number / 20])
+        its_axes.set_title(f"{number} changes")
+        for change in CHANGES[:number]:
+            change(its_axes)
+        FigureCanvasAgg(other).draw()
+        a = np.asarray(Image.open(io.BytesIO(picture)), int)
+        b = np.asarray(other.canvas.buffer_rgba(), int)[..., :3]
+        assert np.abs(a - b).max() <= 1, number
 
 
 def test_a_still_picture_stands_for_the_widget_where_there_is_no_kernel(traverse, monkeypatch):
