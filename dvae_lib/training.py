@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from tqdm.auto import tqdm
 
 from . import checkpoints
+from .bars import Bar
 
 # Networks that this session has trained, with their steps: a cell that is run again goes on.
 _trained = weakref.WeakKeyDictionary()
@@ -103,8 +103,8 @@ def train(
     log, started, images = _Log(), time.perf_counter(), 0
     model.train()
     # With miniters, slow steps are shown, too; mininterval keeps fast ones from costing anything.
-    options = {"desc": "training", "leave": False, "miniters": 1, "mininterval": 0.5}
-    with tqdm(total=steps, initial=first, **options) as bar:
+    options = {"desc": "training", "miniters": 1, "mininterval": 0.5}
+    with Bar(total=steps, initial=first, **options) as bar:
         for step in range(first, steps):
             batch = batches[step]
             images += len(batch[0])

@@ -157,7 +157,7 @@ def test_no_line_of_a_solution_leaves_with_the_assignment(released, name):
 
 @every_notebook
 def test_of_a_link_to_a_notebook_that_is_not_handed_out_the_words_stay(name):
-    stored = nbformat.read(sources.notebook_path(name), as_version=4)
+    stored = nbformat.read(paths.notebook_path(name), as_version=4)
     before, after = (
         "".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
         for notebook in (stored, classroom._assignment(name)[0])

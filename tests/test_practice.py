@@ -286,7 +286,7 @@ def checked(path, exercise, answer, session, monkeypatch):
 
 @pytest.mark.notebook
 def test_a_check_that_fails_before_a_person_shows_a_panel_and_is_an_error_as_ever(monkeypatch):
-    path = sources.notebook_path("00_start_here")
+    path = paths.notebook_path("00_start_here")
     answer = 'def pixel_distance(a, b):\n    raise ValueError("a > b")'
     (as_ever,) = checked(path, "pixel_distance", answer, False, monkeypatch)
     panel, error = checked(path, "pixel_distance", answer, True, monkeypatch)

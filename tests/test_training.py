@@ -50,12 +50,12 @@ def test_the_bar_moves_within_two_seconds_however_slow_a_step_is(monkeypatch):
     """And whatever is logged; tqdm's clock goes one second a step."""
     clock, seen = itertools.count(), []
 
-    class Bar(training.tqdm):
+    class Slow(training.Bar):
         def display(self, *arguments, **options):
             seen.append(self.n)
 
-    Bar._time = property(lambda bar: lambda: next(clock), lambda bar, value: None)
-    monkeypatch.setattr(training, "tqdm", Bar)
+    Slow._time = property(lambda bar: lambda: next(clock), lambda bar, value: None)
+    monkeypatch.setattr(training, "Bar", Slow)
     model = nn.Linear(1, 1)
     player = Player(
         lambda batch: {"loss": model.weight.sum()}, torch.optim.SGD(model.parameters(), 0.1)

@@ -24,9 +24,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from .. import files, paths
+from ..bars import Bar
 from . import rasteriser
 from .factor_data import FactorData
 
@@ -390,7 +390,7 @@ def _checksum(images, factors):
 
 def _draw_all(factors, seed):
     images = torch.empty(len(factors), 3, SIZE, SIZE, dtype=torch.uint8)
-    with tqdm(total=len(factors), desc="drawing faces", unit="face", leave=False) as bar:
+    with Bar(total=len(factors), desc="drawing faces", unit="face") as bar:
         for rows in torch.arange(len(factors)).split(CHUNK):
             images[rows] = draw(parameters(factors[rows.to(factors.device)], seed))[0].cpu()
             bar.update(len(rows))

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from tqdm.auto import tqdm
-
+from ..bars import Bar
 from ..tables import Table
 from . import information_scores
 from .dci import dci
@@ -85,7 +84,7 @@ def report(
         raise ValueError(f"no metric {unknown[0]!r}; there are: {', '.join(METRICS)}")
     samples = _Samples(codes, factors, test, discrete)
     scores, intervals = {}, {}
-    with tqdm(which, leave=False) as bar:
+    with Bar(which) as bar:
         for name in bar:
             bar.set_description(name)
             scores[name] = METRICS[name](samples)
