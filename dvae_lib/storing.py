@@ -13,7 +13,7 @@ from . import commits, execution, files, paths
 
 MAX_STORED_BYTES = 700_000
 ABOUT_BYTES = 2_000  # of what a stored notebook says about its run, at most
-STILL = "A still picture of the widget: run the cell to move its controls."
+STILL = "A still picture of the widget: run the cells up to this one to move its controls."
 PROVENANCE = ("tier", "seed", "device", "seconds", "processor", "threads", "versions", "commit")
 
 

@@ -64,7 +64,7 @@ PAGE = """
   }
   @keyframes dvae-late { from, to { visibility: hidden; } }
 </style>
-The kernel that moved this widget is gone: run the cell again.
+The kernel that moved this widget is gone: run the cells above again, then this one.
 """
 # The picture of a saved notebook. It gives way to the widget where there is one; where the
 # widget's model is lost, what says so gives way to the picture.
@@ -77,7 +77,8 @@ STILL = """
 </style>
 <figure class="dvae-still" style="margin: 0">
   {picture}
-  <figcaption>A still picture of the widget: run the cell to move its controls.</figcaption>
+  <figcaption>A still picture of the widget: run the cells up to this one to move its
+  controls.</figcaption>
 </figure>
 """
 

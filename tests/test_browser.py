@@ -387,7 +387,7 @@ def test_no_cell_shows_an_error(page):
 def test_without_its_kernel_a_widget_says_so_and_a_reopened_notebook_has_its_picture(browser, lab):
     page = run_all(browser, lab, "restarted")
     page.get_by_text("the end", exact=True).wait_for(timeout=120 * SECONDS)
-    says_so = page.get_by_text("The kernel that moved this widget is gone: run the cell again.")
+    says_so = page.get_by_text("this widget is gone: run the cells above again, then this one.")
     first, still = page.locator(".dvae-live").first, page.locator(".dvae-still img")
     name = first.get_by_role("img").get_attribute("alt")
     assert name.startswith("Picture at image 0")

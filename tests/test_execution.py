@@ -636,7 +636,7 @@ def test_of_a_widget_the_still_picture_is_stored_and_not_the_view(shows_a_widget
     picture, said = (output.data for output in notebook.cells[0].outputs)
     png, alt = pages.from_html(picture["text/html"])
     assert alt == "Picture at class one"
-    assert "run the cell to move its controls" in said["text/plain"]
+    assert "run the cells up to this one" in said["text/plain"]
     before, after = (
         Image.open(io.BytesIO(p)).convert("L") for p in (pages.from_html(live)[0], png)
     )
