@@ -256,7 +256,8 @@ def explain_checks(notebook):
         if verdict := _failed(notebook, shell.user_ns, error):
             display(verdict)
             error._render_traceback_ = lambda: [f"{kind.__name__}: see above"]  # IPython asks it
-        shell.showtraceback((kind, error, trace), tb_offset=tb_offset, running_compiled_code=True)
+        ran = not isinstance(error, SyntaxError)
+        shell.showtraceback((kind, error, trace), tb_offset=tb_offset, running_compiled_code=ran)
         vars(error).pop("_render_traceback_", None)
 
     if shell := get_ipython():

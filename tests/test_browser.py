@@ -346,13 +346,14 @@ def test_positions_that_were_overtaken_are_left_out_and_what_takes_long_says_so(
     page.keyboard.press("Home")
     widget.wait_until(lambda: "computing" not in widget.box.evaluate(mark), "it did not end")
     widget.picture.evaluate(PICTURES)
-    marks = []
+    marks, started = [], time.monotonic()
     for _ in range(30):
         page.keyboard.press("ArrowRight")
         page.wait_for_timeout(30)
         marks.append(widget.box.evaluate(mark))
+    pressed = time.monotonic() - started  # 2 s, or several on a busy machine
     widget.box.get_by_role("img", name="A line to 30.", exact=True).wait_for(timeout=30 * SECONDS)
-    assert 2 <= page.evaluate("pictures.length") <= 8
+    assert 2 <= page.evaluate("pictures.length") <= 4 + pressed / 0.5  # which a picture takes
     assert any(m.startswith("visible") and "computing" in m for m in marks)  # after 0.3 s
     assert any(m.startswith("hidden") and "computing" in m for m in marks)  # before
     widget.wait_until(lambda: "computing" not in widget.box.evaluate(mark), "it did not end")

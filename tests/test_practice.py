@@ -11,6 +11,7 @@ import nbformat
 import pytest
 from conftest import NOTEBOOKS
 from exercises import answers_of, prepared
+from IPython.core.interactiveshell import InteractiveShell
 from nbclient import NotebookClient
 
 from dvae_lib import cli, exercises, files, paths, practice
@@ -316,8 +317,27 @@ def test_a_notebook_that_is_handed_out_brings_the_hint_that_helps(tmp_path, monk
     assert "kl: no answer yet" in panel["data"]["text/html"]
 
 
-def test_an_error_elsewhere_is_shown_as_ever(here):
-    """In a cell that is no check, or whose check is not known."""
+def test_an_error_elsewhere_is_shown_as_ever(monkeypatch):
+    shell, shown = InteractiveShell(), []
+    shell._showtraceback = lambda kind, error, lines: shown.append(lines)
+    monkeypatch.setattr(practice, "get_ipython", lambda: shell)
+    cells = (
+        "1 / 0",
+        "x = = 1",
+        "if True:",
+        "def f(x):\n    return 1 / x\nf(0)",
+        "assert 1 == 2, 'x'",
+    )
+    for before in (True, False):
+        for cell in cells:
+            shell.run_cell(cell)
+        if before:
+            practice.explain_checks("01_vae")
+    assert len(shown) == 2 * len(cells)
+    assert shown[: len(cells)] == shown[len(cells) :]
+
+
+def test_of_a_cell_that_is_no_check_or_an_unknown_one_there_is_no_verdict(here):
     for source in ("1 / 0", 'exercises.own_work("lost", "kl", globals())'):
         with pytest.raises((ZeroDivisionError, NameError)) as caught:
             written(source, namespace := {})
