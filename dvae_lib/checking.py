@@ -10,10 +10,12 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 from nbclient.exceptions import DeadKernelError
 from nbclient.util import run_sync
+from nbformat import NotebookNode
 from nbformat.v4 import new_output
 from nbgrader import preprocessors, utils
 from nbgrader.preprocessors import NbGraderPreprocessor
@@ -32,7 +34,7 @@ WHOLE = 20  # times the limit of a cell: the limit of a whole hand-in
 class SmokeTier(NbGraderPreprocessor):
     """Sets the tier of a hand-in to smoke, so that it is graded in seconds."""
 
-    def preprocess_cell(self, cell, resources, cell_index):
+    def preprocess_cell(self, cell: NotebookNode, resources: Any, cell_index: int) -> tuple:
         set_to_smoke(cell)
         return cell, resources
 
@@ -51,7 +53,7 @@ class Execute(preprocessors.Execute):
     startup_timeout = 300  # seconds; of a kernel beside others on a busy machine
     faults = ()
 
-    def preprocess(self, nb, resources):
+    def preprocess(self, nb: NotebookNode, resources: Any) -> tuple:
         folder = Path(resources["metadata"]["path"])
         name = resources["nbgrader"]["notebook"]
         self.contracts = exercises.unpack(folder / f"{name}.reference")
@@ -79,7 +81,7 @@ class Execute(preprocessors.Execute):
 
     # The kernel
 
-    def create_kernel_manager(self):
+    def create_kernel_manager(self) -> Manager:
         # torch, since it changes a module of Python's, which a check would notice.
         before = {"torch", "dvae_lib.exercises"}
         before.update(*(contract["before"] for contract in self.contracts.values()))
@@ -98,7 +100,7 @@ class Execute(preprocessors.Execute):
 
     start_new_kernel = run_sync(async_start_new_kernel)
 
-    def process_message(self, msg, cell, cell_index):
+    def process_message(self, msg: dict, cell: NotebookNode, cell_index: int) -> Any:
         """Leaves out what a cell writes beyond OUTPUT."""
         if msg["msg_type"] in ("stream", "display_data", "execute_result", "update_display_data"):
             self.written += len(str(msg["content"]))
@@ -106,13 +108,13 @@ class Execute(preprocessors.Execute):
                 return None
         return super().process_message(msg, cell, cell_index)
 
-    def on_cell_executed(self, **about):
+    def on_cell_executed(self, **about: Any) -> None:
         super().on_cell_executed(**about)
         self.reply = about["execute_reply"]["content"]
 
     # Cells
 
-    def preprocess_cell(self, cell, resources, index):
+    def preprocess_cell(self, cell: NotebookNode, resources: Any, index: int) -> tuple:
         if cell.cell_type != "code":
             return cell, resources
         if index > self.last:  # nothing here changes a mark, and here a notebook trains
@@ -182,7 +184,7 @@ class Execute(preprocessors.Execute):
             cell.outputs.append(errors[-1] if errors else missing)
 
 
-def short_folder(below):
+def short_folder(below: int) -> str:
     """Where temporary folders belong that hold sockets, whose names Unix keeps short.
 
     below: characters of the longest name that is to come below the folder's.
@@ -191,7 +193,7 @@ def short_folder(below):
     return "/tmp" if os.name == "posix" and len(folder) + below > SOCKET else folder
 
 
-def error(name, value):
+def error(name: str, value: str) -> NotebookNode:
     """An error for a check's outputs."""
     return new_output("error", ename=name, evalue=value, traceback=[f"{name}: {value}"])
 

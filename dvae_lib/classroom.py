@@ -49,7 +49,7 @@ which it opens: where a check does not pass, the notebook goes on with the refer
 """
 
 
-def release(notebooks, folder):
+def release(notebooks: list[str], folder: str | Path) -> list[Path]:
     """Build or extend an nbgrader course in `folder` with an assignment a notebook.
 
     Returns the paths of the released notebooks. Raises ValueError for an unknown notebook or one
@@ -132,7 +132,7 @@ def _tools(check, cells):
     return ast.unparse(ast.Module(kept, []))
 
 
-def otter(notebooks, folder):
+def otter(notebooks: list[str], folder: str | Path) -> list[Path]:
     """Write an otter-grader master of each notebook, with what belongs beside it: folder/otter/A/.
 
     `otter assign A.ipynb dist` makes the handout and the autograder of it, whose environment gets
@@ -189,7 +189,8 @@ def _case(check):
     and any value of a line, for a mistake.
     """
     case = ast.parse(CASE)
-    case.body[1].body = ast.parse(check).body
+    function = next(node for node in case.body if isinstance(node, ast.FunctionDef))
+    function.body = ast.parse(check).body
     return ast.unparse(case)
 
 

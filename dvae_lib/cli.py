@@ -16,7 +16,7 @@ from .results import TIERS
 BUSY = 0.5
 
 
-def main(arguments=None):
+def main(arguments: list[str] | None = None) -> int:
     """Parse the command line, act, and return the exit status: 0 if all went well."""
     options = _parser().parse_args(arguments)
     # Kernels inherit it. OpenMP's threads wait by spinning, which on a machine with other work

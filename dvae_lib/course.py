@@ -4,7 +4,13 @@ import contextlib
 import logging
 import os
 import sys
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
+
+from nbformat import NotebookNode
+
+from .marks import Mark
 
 try:
     from nbgrader.api import Gradebook, MissingEntry
@@ -39,15 +45,15 @@ c.Autograde.autograde_preprocessors = {GRADING}
 class Course:
     """A folder with an nbgrader course. gradebook: by default the one in the folder."""
 
-    def __init__(self, folder, gradebook=None):
+    def __init__(self, folder: str | Path, gradebook: str | Path | None = None) -> None:
         self.folder = Path(folder).resolve()
         self.url = f"sqlite:///{gradebook or self.folder / 'gradebook.db'}"
 
-    def notebook(self, kind, name):
+    def notebook(self, kind: str, name: str) -> NotebookNode:
         """The notebook of an assignment. kind: "source" or "release"."""
         return nbformat.read(self.folder / kind / name / f"{name}.ipynb", as_version=4)
 
-    def config(self):
+    def config(self) -> Any:
         """The course's nbgrader_config.py, with its folder filled in."""
         config = Config()
         if str(self.folder) not in sys.path:  # where a course keeps plugins of its own
@@ -58,7 +64,7 @@ class Course:
         config.ClearSolutions.code_stub = {"python": STUB}
         return config
 
-    def generate(self, name):
+    def generate(self, name: str) -> None:
         """Make the handout of an assignment from its source. Raises RuntimeError."""
         # nbgrader calls alembic, which lies beside the interpreter.
         scripts = str(Path(sys.executable).parent)
@@ -71,7 +77,7 @@ class Course:
             reason = lines[-1] if lines else "no reason given"
             raise RuntimeError(f"nbgrader failed on {name}: {reason}")
 
-    def assignments(self):
+    def assignments(self) -> tuple[dict, list[str]]:
         """{assignment: {exercise: points}}, and the students that the gradebook knows."""
         with Gradebook(self.url) as book:
             found = {}
@@ -81,7 +87,7 @@ class Course:
                     found[assignment.name] = {_exercise(c): c.max_score for c in cells}
             return found, [student.id for student in book.students]
 
-    def enter(self, mark):
+    def enter(self, mark: Mark) -> Mark:
         """Write a Mark into the gradebook, where Formgrader finds it, and read back what counts.
 
         A manual score stands, and is looked at again only where the automatic one has changed.
@@ -114,7 +120,7 @@ def _exercise(cell):
 
 
 @contextlib.contextmanager
-def quiet():
+def quiet() -> Generator[None]:
     """Keep nbgrader's log to itself; its errors come back in the results."""
     logging.disable(logging.CRITICAL)
     try:

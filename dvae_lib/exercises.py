@@ -15,6 +15,7 @@ import linecache
 import re
 import types
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from .cells import defined_names, used_names
@@ -26,7 +27,7 @@ home = Path()  # where the .reference lies
 _passed = set()
 
 
-def contract(answer, tools="", before=()):
+def contract(answer: str, tools: str = "", before: Iterable[str] = ()) -> dict:
     """What a check needs to know of an exercise, and its reference's answer.
 
     answer: the source of the reference. tools: source that makes what the check itself uses.
@@ -37,12 +38,12 @@ def contract(answer, tools="", before=()):
     return about | {"answer": answer}
 
 
-def pack(contracts):
+def pack(contracts: dict) -> str:
     """{exercise: contract} as one line of text."""
     return base64.b85encode(zlib.compress(json.dumps(contracts).encode())).decode()
 
 
-def unpack(path):
+def unpack(path: str | Path) -> dict:
     """{exercise: contract} of a .reference file. Raises FileNotFoundError if it is not here."""
     path = Path(path)
     if not path.exists():
@@ -53,12 +54,12 @@ def unpack(path):
     return json.loads(zlib.decompress(base64.b85decode(path.read_text())))
 
 
-def hints(text):
+def hints(text: str) -> dict[str, str]:
     """{title: HTML} of the hints that unfold in the Markdown above an exercise."""
     return dict(HINT.findall(text))
 
 
-def own_work(notebook, exercise, namespace):
+def own_work(notebook: str, exercise: str, namespace: dict) -> None:
     """Assert that the answers are there and do not use parts of the library that hold answers.
 
     What the reference's own answer uses is allowed. namespace: the notebook's globals().
@@ -73,12 +74,12 @@ def own_work(notebook, exercise, namespace):
         assert not borrowed, f"{name} uses {borrowed} of the library: write it yourself"
 
 
-def passed(exercise):
+def passed(exercise: str) -> None:
     """Note that the check of an exercise has passed. The last line of a check."""
     _passed.add(exercise)
 
 
-def go_on(notebook, exercise, namespace):
+def go_on(notebook: str, exercise: str, namespace: dict) -> None:
     """Define the reference's answer in the notebook unless the exercise's check has passed."""
     if exercise in _passed:
         print(f"{exercise}: passed; the notebook goes on with your answer")

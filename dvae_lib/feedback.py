@@ -5,6 +5,8 @@ import copy
 import html
 import re
 import shutil
+from pathlib import Path
+from typing import Any
 
 import jinja2
 import nbformat
@@ -12,6 +14,7 @@ from bleach import ALLOWED_TAGS
 from nbconvert.exporters import HTMLExporter
 from nbconvert.preprocessors import CSSHTMLHeaderPreprocessor
 from nbconvert.preprocessors.sanitize import SanitizeHTML
+from nbformat import NotebookNode
 from nbgrader import utils
 from nbgrader.converters import GenerateFeedback
 from nbgrader.coursedir import CourseDirectory
@@ -40,7 +43,7 @@ def _harmless(link):
     return link[0] if not colon or scheme in ("http", "https", "mailto") else 'href="#"'
 
 
-def write(course, scratch, mark, notebook, show_hidden):
+def write(course: Any, scratch: Path, mark: Any, notebook: NotebookNode, show_hidden: bool) -> None:
     """Write a graded notebook and its page into scratch/autograded and scratch/feedback."""
     for kind in ("autograded", "feedback"):
         (scratch / kind).mkdir()

@@ -7,6 +7,7 @@ import io
 import itertools
 import math
 import zlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Affine2D, Bbox
 from PIL import Image
 
+from .data import FactorData
 from .pages import as_html
 
 DPI = 100
@@ -24,7 +26,7 @@ MANY_COLOURS = 1 << 15  # a palette of 256 does not serve so many, and takes sec
 class DescribedFigure(Figure):
     """A Matplotlib figure that a notebook shows as a PNG with alternative text."""
 
-    def __init__(self, alt, **options):
+    def __init__(self, alt: str, **options: Any) -> None:
         if not alt:
             raise ValueError("a figure needs alternative text: a sentence that carries its content")
         settings: dict[str, Any] = {"dpi": DPI, "layout": "constrained"} | options
@@ -44,7 +46,7 @@ class DescribedFigure(Figure):
         return {"text/html": picture, "text/plain": f"[figure] {self.alt}"}
 
 
-def in_palette(png):
+def in_palette(png: bytes) -> bytes:
     """The bytes of a PNG as fewer bytes of a PNG, with nothing lost that can be seen.
 
     An image of at most 256 colours gets a palette and keeps every pixel. One of more gets a
@@ -92,13 +94,20 @@ def _of_256_colours(picture, pixels):
     return found if good else None
 
 
-def subplots(rows=1, columns=1, *, alt, size=None, **options):
+def subplots(
+    rows: int = 1,
+    columns: int = 1,
+    *,
+    alt: str,
+    size: tuple[float, float] | None = None,
+    **options: Any,
+) -> tuple[DescribedFigure, Any]:
     """(figure, axes) like pyplot's, described by `alt`. size: (width, height) in inches."""
     figure = DescribedFigure(alt, figsize=size or (3.6 * columns, 2.8 * rows))
     return figure, figure.subplots(rows, columns, **options)
 
 
-def tile(images, columns, gap=2):
+def tile(images: torch.Tensor, columns: int, gap: int = 2) -> np.ndarray:
     """Images (N, C, H, W), uint8 or float in [0, 1], as one array (H', W', 3) uint8 on white."""
     pixels = to_pixels(images)
     n, height, width, _ = pixels.shape
@@ -110,7 +119,7 @@ def tile(images, columns, gap=2):
     return sheet
 
 
-def to_pixels(images):
+def to_pixels(images: torch.Tensor) -> np.ndarray:
     """Images (N, C, H, W) with C = 1 or 3, uint8 or float in [0, 1], as uint8 (N, H, W, 3)."""
     images = torch.as_tensor(images).detach().cpu()
     if images.ndim != 4 or images.shape[1] not in (1, 3):
@@ -122,7 +131,14 @@ def to_pixels(images):
     return images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
 
 
-def image_grid(images, columns, alt, row_labels=(), column_labels=(), scale=0.7):
+def image_grid(
+    images: torch.Tensor,
+    columns: int,
+    alt: str,
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+    scale: float = 0.7,
+) -> DescribedFigure:
     """Images (N, C, H, W) in a grid, row by row. scale: inches an image, about.
 
     Every pixel of an image is a square of the same whole number of pixels in the figure.
@@ -144,7 +160,9 @@ def image_grid(images, columns, alt, row_labels=(), column_labels=(), scale=0.7)
     return figure
 
 
-def reconstructions(images, reconstructed, alt=None):
+def reconstructions(
+    images: torch.Tensor, reconstructed: torch.Tensor, alt: str | None = None
+) -> DescribedFigure:
     """Originals above, their reconstructions below: both (N, C, H, W)."""
     if images.shape != reconstructed.shape:
         raise ValueError(f"shapes differ: {tuple(images.shape)}, {tuple(reconstructed.shape)}")
@@ -154,7 +172,13 @@ def reconstructions(images, reconstructed, alt=None):
 
 
 @torch.no_grad()
-def traversals(decode, code, axes=None, values=(-2.5, -1.5, -0.5, 0.5, 1.5, 2.5), alt=None):
+def traversals(
+    decode: Callable,
+    code: torch.Tensor,
+    axes: Sequence[int] | None = None,
+    values: Sequence[float] = (-2.5, -1.5, -0.5, 0.5, 1.5, 2.5),
+    alt: str | None = None,
+) -> DescribedFigure:
     """A row for each latent axis: decoded images as that axis moves and the rest of `code` stays.
 
     decode: codes (B, L) to images (B, C, H, W) in [0, 1]. code: (L,). axes: which axes, in order.
@@ -172,7 +196,9 @@ def traversals(decode, code, axes=None, values=(-2.5, -1.5, -0.5, 0.5, 1.5, 2.5)
     return image_grid(images, len(values), alt, [f"z{axis}" for axis in axes], labels)
 
 
-def factor_grid(data, row=0, levels=8, alt=None):
+def factor_grid(
+    data: FactorData, row: int = 0, levels: int = 8, alt: str | None = None
+) -> DescribedFigure:
     """A row for each factor that `data` can render: the image of `row` as that factor moves."""
     names = [name for name in data.factor_names if name not in data.base_factors]
     images = []
@@ -186,7 +212,9 @@ def factor_grid(data, row=0, levels=8, alt=None):
     return image_grid(torch.cat(images), levels, alt, names)
 
 
-def loss_curves(history, names=("loss",), alt=None):
+def loss_curves(
+    history: Any, names: Sequence[str] = ("loss",), alt: str | None = None
+) -> DescribedFigure:
     """Logged scalars of a training.History against the step."""
     last = ", ".join(f"{name} {history.scalars[name][-1]:.4g}" for name in names)
     alt = alt or f"Training curves over {history.steps[-1]:,} steps; at the end: {last}."
@@ -202,7 +230,9 @@ def loss_curves(history, names=("loss",), alt=None):
     return figure
 
 
-def score_matrix(score, factor_names=(), of="", alt=None):
+def score_matrix(
+    score: Any, factor_names: Sequence[str] = (), of: str = "", alt: str | None = None
+) -> DescribedFigure:
     """The matrix behind a metric's Score: a factor a row, a latent axis a column.
 
     of: whose code on which data, for the title. The colours run from 0 to 1 in every figure, so
@@ -228,7 +258,14 @@ def score_matrix(score, factor_names=(), of="", alt=None):
     return figure
 
 
-def intervals(sweep, names, live=None, labels=None, unit="", alt=None):
+def intervals(
+    sweep: Any,
+    names: Sequence[str],
+    live: dict[str, float] | None = None,
+    labels: Sequence[str] | None = None,
+    unit: str = "",
+    alt: str | None = None,
+) -> DescribedFigure:
     """Stored values over seeds, their mean and 95 % interval, and beside them the live run's.
 
     sweep: a evidence.Sweep. names: recorded rows. live: a dict of this run's values.
@@ -269,7 +306,9 @@ def _legend_below(axes):
         axes.figure.legend(handles, labels, **place, frameon=False, fontsize=9)
 
 
-def seed_panel(axes, sweep, names, labels, live):
+def seed_panel(
+    axes: Any, sweep: Any, names: Sequence[str], labels: Sequence[str], live: dict[str, float]
+) -> None:
     """Stored values of several recorded rows in one panel, a column each.
 
     Grey dots are the seeds of `sweep` (a evidence.Sweep), the square is their mean with its 95 %

@@ -14,6 +14,7 @@ import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
 from nbclient.exceptions import DeadKernelError
 from nbgrader import utils
@@ -30,7 +31,12 @@ LOOK = "look at it by hand"
 NOTHING = "nothing handed in"
 
 
-def grade(folder, workers=1, cell_seconds=CELL_SECONDS, show_hidden=False):
+def grade(
+    folder: str | Path,
+    workers: int = 1,
+    cell_seconds: float = CELL_SECONDS,
+    show_hidden: bool = False,
+) -> list[Mark]:
     """Grade every submission of a course; write tables, feedback pages and the gradebook.
 
     The tables, grades.csv and statistics.csv, are written anew after each submission, so that an
@@ -176,7 +182,15 @@ def _bring(course, mark, scratch):
 # In the process of a submission
 
 
-def work(pipe, mark, folder, scratch, one, cell_seconds, show_hidden):
+def work(
+    pipe: Any,
+    mark: Mark,
+    folder: str | Path,
+    scratch: Path,
+    one: submissions.HandIn,
+    cell_seconds: float,
+    show_hidden: bool,
+) -> None:
     """Grade one submission: send its Mark through the pipe, write its pages into scratch."""
     _alone_with(pipe)
     tempfile.tempdir = str(scratch)  # goes even if this process is killed

@@ -1,12 +1,13 @@
 """A JUnit report of executed notebooks, which CI services show as a table of tests."""
 
 import re
+from pathlib import Path
 from xml.etree import ElementTree
 
 from . import files
 
 
-def write(path, outcomes):
+def write(path: str | Path, outcomes: list) -> None:
     """Write a report with a case an Outcome: an error if it raised, a failure if a claim failed.
 
     outcomes: execution.Outcomes. Raises OSError, naming `path`, if it cannot be written.

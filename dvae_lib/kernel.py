@@ -62,7 +62,7 @@ SMALL = range(-5, 257)  # integers that Python keeps once
 class GradedKernel(IPythonKernel):
     """Runs cells as ever, and checks as the module says."""
 
-    def start(self):
+    def start(self) -> None:
         super().start()
         watchman = _watchman(self, _key())
         next(watchman)
@@ -286,7 +286,13 @@ class _State:
         if self.shell.custom_exceptions:
             yield "IPython's handling of errors was changed"
         callbacks = [c for called in self.shell.events.callbacks.values() for c in called]
-        hooks = [sys.excepthook, sys.displayhook, sys.unraisablehook, *gc.callbacks, *sys.meta_path]
+        hooks: list = [
+            sys.excepthook,
+            sys.displayhook,
+            sys.unraisablehook,
+            *gc.callbacks,
+            *sys.meta_path,
+        ]
         hooks += [*sys.path_hooks, *map(signal.getsignal, signal.valid_signals())]
         if any(map(_is_notebooks, callbacks + hooks)):
             yield "the notebook's code is called by a hook"
@@ -355,7 +361,8 @@ def _callables(owner):
 
 
 def _all_classes():
-    found, waiting = {}, [object]
+    found: dict[int, type] = {}
+    waiting: list[type] = [object]
     while waiting:
         kind = waiting.pop()
         if id(kind) not in found:
@@ -399,7 +406,7 @@ def _is_notebooks(value):
 # Starting
 
 
-def main():
+def main() -> None:
     """Start the kernel: limits, and what checks use imported before anything can change it."""
     _limit()
     at = sys.argv.index("--before")

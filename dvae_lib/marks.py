@@ -4,6 +4,7 @@ import collections
 import csv
 import datetime
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from . import files
 
@@ -29,19 +30,19 @@ class Mark:
     penalty: float = 0.0
 
     @property
-    def total(self):
+    def total(self) -> float:
         return sum(self.points.values()) - self.penalty
 
     @property
-    def graded(self):
+    def graded(self) -> bool:
         """False where the hand-in could not be graded; the remark says why."""
         return "not graded" not in self.remark
 
-    def say(self, remark):
+    def say(self, remark: str) -> None:
         self.remark = "; ".join(filter(None, (self.remark, remark)))
 
 
-def write(folder, marks):
+def write(folder: Path, marks: list[Mark]) -> None:
     """grades.csv, a row a submission, and statistics.csv, a row an exercise."""
     names = sorted({f"{m.notebook}: {e}" for m in marks for e in m.highest})
     rows = [["student", "notebook", *names, "penalty", "points", "of", "remark"]]
@@ -69,7 +70,7 @@ def _statistics(marks):
         yield [notebook, exercise, len(own), f"{right / len(own):.2f}", message, often]
 
 
-def write_moodle(folder, marks):
+def write_moodle(folder: Path, marks: list[Mark]) -> Path:
     """grades_moodle.csv: Moodle's "Grades > Import > CSV file" maps each column to a grade item."""
     names, students = _by_student(marks)
     header = ["Username", *(c for n in names for c in (n, f"{n} feedback"))]
@@ -80,7 +81,7 @@ def write_moodle(folder, marks):
     return _table(folder / "grades_moodle.csv", rows)
 
 
-def write_canvas(folder, marks):
+def write_canvas(folder: Path, marks: list[Mark]) -> Path:
     """grades_canvas.csv: the columns of a Canvas gradebook; students are known by their login."""
     names, students = _by_student(marks)
     highest = {m.notebook: sum(m.highest.values()) for m in marks}

@@ -8,13 +8,13 @@ import html
 import re
 
 
-def as_html(png, alt):
+def as_html(png: bytes, alt: str) -> str:
     """A PNG (bytes) as an image of a page that carries its alternative text."""
     data = base64.b64encode(png).decode()
     return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{data}">'
 
 
-def from_html(picture):
+def from_html(picture: str) -> tuple[bytes, str] | None:
     """(PNG bytes, alternative text) of what `as_html` made; None of other HTML."""
     found = re.fullmatch(r'<img alt="([^"]*)" src="data:image/png;base64,([^"]*)">', picture)
     try:

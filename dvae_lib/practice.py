@@ -47,7 +47,7 @@ FOLD = "<details><summary>{title}</summary>\n\n```python\n{code}\n```\n\n</detai
 # --- the folder ----------------------------------------------------------------------------------
 
 
-def make(notebooks, folder):
+def make(notebooks: list[str], folder: str | Path) -> tuple[list[Path], list[Path]]:
     """Write notebooks to practise in into a folder: (paths written, paths that were there).
 
     What is there stays as it is. Raises ValueError for an unknown notebook, and for the folder of
@@ -97,6 +97,7 @@ def _copy(name):
             cells.append(cell)
             continue
         parts = {"check": cell.source, "hints": exercises.hints(text)}
+        assert answer is not None  # it stands above its check
         contracts[exercise] = exercises.contract(answer) | parts
         cell.source = CHECK.format(notebook=name, exercise=exercise)
         folds = {"What is checked": parts["check"], "A solution": answer}
@@ -156,7 +157,7 @@ class Verdict:
         return f'<div style="{style}">{"".join(parts)}</div>'
 
 
-def begin():
+def begin() -> Table:
     """Keep the runs of this folder in its runs/, unless DVAE_RUNS names another, and show progress.
 
     Apart, since a training goes on from the checkpoint that it finds: that of another's answers.
@@ -168,7 +169,7 @@ def begin():
 _standing_in = {}  # {exercise: {name: the reference's object}}, where an answer did not pass
 
 
-def check(notebook, exercise, namespace):
+def check(notebook: str, exercise: str, namespace: dict) -> Verdict:
     """Check an answer, hidden tests included, and note what came of it. Returns the Verdict.
 
     namespace: the notebook's globals(). Of an answer that does not pass the names are defined as
@@ -246,7 +247,7 @@ def _in_answer(steps, answers):
 OWN_WORK = re.compile(r'exercises\.own_work\("(\w+)", "(\w+)", globals\(\)\)')
 
 
-def explain_checks(notebook):
+def explain_checks(notebook: str) -> None:
     """From now on a check that fails in this kernel shows its Verdict in place of the traceback.
 
     It fails as ever: the cell's error keeps its name and message, and %tb shows the traceback.
@@ -285,7 +286,7 @@ def _failed(notebook, namespace, error):
 # --- progress ------------------------------------------------------------------------------------
 
 
-def progress(folder="."):
+def progress(folder: str | Path = ".") -> Table:
     """A Table of what is solved, over all notebooks of a folder that `make` made.
 
     Raises FileNotFoundError if it holds none.

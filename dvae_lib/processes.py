@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable, Generator, Iterable
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -23,7 +24,7 @@ PATIENCE = 5  # seconds for a process to end after its answer
 class Kernel(AsyncKernelManager):
     """Starts a kernel that ends with this process: the `kernel_manager_class` of an nbclient."""
 
-    def format_kernel_cmd(self, extra_arguments=None):
+    def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
         command = super().format_kernel_cmd(extra_arguments)
         if sys.platform != "linux":
             return command
@@ -35,12 +36,14 @@ class Kernel(AsyncKernelManager):
         ]
 
 
-def leader():
+def leader() -> int:
     """The process id of the command to which this process belongs; its own outside of `each`."""
-    return (multiprocessing.parent_process() or multiprocessing.current_process()).pid
+    process = multiprocessing.parent_process() or multiprocessing.current_process()
+    assert process.pid is not None  # it has been started
+    return process.pid
 
 
-def each(function, jobs, workers=1):
+def each(function: Callable, jobs: Iterable[tuple], workers: int = 1) -> Generator[tuple]:
     """Call function(*job) for each of jobs, `workers` at a time, in a new process each.
 
     function and jobs must be picklable. Yields (number of the job, value, error) as they are done:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from typing import Any
 
 from jupyter_client.manager import AsyncKernelManager
 from traitlets import Dict, List, Unicode
@@ -26,7 +27,7 @@ START = "from dvae_lib.kernel import main; main()"
 
 
 @functools.cache
-def walled():
+def walled() -> bool:
     """True where bwrap is installed and works for this user."""
     if shutil.which("bwrap") is None:
         return False
@@ -44,14 +45,14 @@ class Manager(AsyncKernelManager):
     shown = Dict()
     before = List()
 
-    def __init__(self, **options):
+    def __init__(self, **options: Any) -> None:
         super().__init__(kernel_name="python3", **options)
         self.kernel_spec.interrupt_mode = "message"
         self.connection_file = f"{self.wire}/kernel.json"
         if walled():
             self.transport = "ipc"
 
-    def format_kernel_cmd(self, extra_arguments=None):
+    def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
         command = [sys.executable, "-c", START, "-f", self.connection_file]
         command += ["--before", ",".join(self.before), *(extra_arguments or [])]
         if not walled():

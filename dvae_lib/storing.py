@@ -130,9 +130,10 @@ def _stills(outputs):
     for picture in re.findall('class="dvae-still".*?(<img[^>]*>)', page, re.DOTALL):
         from . import figures, pages  # imports PyTorch, which takes seconds
 
-        png, alt = pages.from_html(picture)
-        shown = {"text/html": pages.as_html(figures.in_palette(png), alt)}, {"text/plain": STILL}
-        found += [nbformat.v4.new_output("display_data", data=data) for data in shown]
+        if parts := pages.from_html(picture):
+            smaller = pages.as_html(figures.in_palette(parts[0]), parts[1])
+            shown = {"text/html": smaller}, {"text/plain": STILL}
+            found += [nbformat.v4.new_output("display_data", data=data) for data in shown]
     return found
 
 

@@ -9,11 +9,14 @@ import json
 import os
 import stat
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import dateutil.parser
 import nbformat
+from nbformat import NotebookNode
 
 from .cells import at_tier, defined_names, with_tier
 
@@ -38,8 +41,9 @@ class HandIn:
     refused: str = ""
     remarks: list = field(default_factory=list)
 
-    def read(self):
+    def read(self) -> NotebookNode:
         """The notebook, in today's format. Raises Refused."""
+        assert self.path is not None  # as it is of what was refused alone
         text = _text(_member(self.path, self.member) if self.member else _bytes(self.path))
         name = self.member or self.path.name
         try:
@@ -52,10 +56,11 @@ class HandIn:
             self.remarks.append(f"{name} has the old format {raw['nbformat']}")
         return nbformat.v4.new_notebook(cells=cells)
 
-    def submitted_at(self):
+    def submitted_at(self) -> Any:
         """The time in timestamp.txt beside the notebook, in UTC; None where there is none."""
         from nbgrader.utils import parse_utc
 
+        assert self.path is not None
         path = self.path.parent / "timestamp.txt"
         if not os.path.lexists(path):
             return None
@@ -71,7 +76,7 @@ class HandIn:
 # Finding
 
 
-def find(folder, assignments):
+def find(folder: str | Path, assignments: Iterable[str]) -> list[HandIn]:
     """The HandIns of a course, by student and assignment. One a student and assignment."""
     found = []
     for entry in sorted(Path(folder, "submitted").glob("*")):
@@ -229,7 +234,9 @@ def _clean(cell):
 # Into the form of the assignment
 
 
-def restore(cells, source, released, contracts):
+def restore(
+    cells: list, source: NotebookNode, released: NotebookNode, contracts: dict
+) -> tuple[list, list[str]]:
     """(cells, remarks): those of a student in the assignment's form.
 
     source: the assignment's cells with hidden tests; released: those that were handed out.
@@ -305,15 +312,15 @@ def _fresh(cell, source=None):
     return make(cell.source if source is None else source, metadata=copy.deepcopy(cell.metadata))
 
 
-def grade_id(cell):
+def grade_id(cell: NotebookNode) -> str:
     return cell.metadata.get("nbgrader", {}).get("grade_id")
 
 
-def is_parameters(cell):
+def is_parameters(cell: NotebookNode) -> bool:
     return "parameters" in cell.metadata.get("tags", [])
 
 
-def set_to_smoke(cell):
+def set_to_smoke(cell: NotebookNode) -> None:
     """Set the tier in a code cell to smoke, wherever a student sets one, to run in seconds."""
     if cell.cell_type == "code":
         change = at_tier if is_parameters(cell) else with_tier

@@ -11,6 +11,8 @@ nothing.
 import html
 import io
 import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import ipywidgets
 import numpy as np
@@ -21,6 +23,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from .data import FactorData
 from .figures import tile, to_pixels
 from .pages import as_html
 
@@ -83,7 +86,7 @@ STILL = """
 """
 
 
-def png(image):
+def png(image: Any) -> bytes:
     """One image (C, H, W), uint8 or float in [0, 1], as PNG bytes enlarged without blur.
 
     A Matplotlib figure is drawn as it is. Drawn again, it keeps its canvas, which knows the sizes
@@ -117,7 +120,7 @@ class KeptAxis:
 
     drawing = False
 
-    def __init__(self, axis):
+    def __init__(self, axis: Any) -> None:
         self.axis, self.draw, self.drawn = axis, axis.draw, None
 
     def __call__(self, renderer):
@@ -136,7 +139,7 @@ class KeptAxis:
                 part.stale_callback = self.forget
         renderer.draw_image(renderer.new_gc(), *self.part)
 
-    def forget(self, *_):
+    def forget(self, *_: Any) -> None:
         if not self.drawing:
             self.drawn = None
 
@@ -150,9 +153,12 @@ def _ends(marks):
 class Displayed:
     """What is shown as a widget where there is a kernel, and as its still picture elsewhere."""
 
+    show: Callable
+    still: Callable
+
     def _repr_mimebundle_(self, **options):
         self.show()
-        return super()._repr_mimebundle_(**options)
+        return super()._repr_mimebundle_(**options)  # ty: ignore[missing-attribute]
 
     def _ipython_display_(self):
         widget = self._repr_mimebundle_()
@@ -168,7 +174,17 @@ class LiveImage(Displayed, ipywidgets.HBox):
     controls' values.
     """
 
-    def __init__(self, controls, make):
+    # Controls by name, as far as the kind of widget has them.
+    sliders: Any
+    pick: Any
+    pick_a: Any
+    pick_b: Any
+    slider_s: Any
+    slider_u: Any
+    again: Any
+    reset: Any
+
+    def __init__(self, controls: Iterable, make: Callable) -> None:
         self.controls, self._make, self._alone, self._paused = list(controls), make, False, False
         self.picture = ipywidgets.Image(format="png", layout={"max_width": "100%"})
         self.words = ipywidgets.HTML()
@@ -187,7 +203,7 @@ class LiveImage(Displayed, ipywidgets.HBox):
         self.observe(self._first_seen, "_view_count")
 
     @property
-    def hidden(self):
+    def hidden(self) -> bool:
         if self._alone:
             return self.layout.display == "none"
         return self._view_count == 0 or _covered(self)
@@ -205,7 +221,7 @@ class LiveImage(Displayed, ipywidgets.HBox):
                 holder.observe(self.refresh, "selected_index")
             self._watch(holder)
 
-    def refresh(self, change=None):
+    def refresh(self, change: Any = None) -> None:
         """Make the image for the present values, unless hidden or in the midst of a change."""
         if self.hidden or self._paused:
             return
@@ -223,7 +239,7 @@ class LiveImage(Displayed, ipywidgets.HBox):
         sliders = [c for c in self.controls if not isinstance(c, ipywidgets.Button)]
         return "Picture at " + ", ".join(f"{c.description} {_readout(c)}" for c in sliders)
 
-    def set_together(self, controls, values):
+    def set_together(self, controls: list, values: list) -> None:
         """Move several controls and make the image once."""
         self._paused = True
         try:
@@ -233,13 +249,13 @@ class LiveImage(Displayed, ipywidgets.HBox):
             self._paused = False
         self.refresh()
 
-    def show(self):
+    def show(self) -> None:
         """Say that the widget is on a page from now on, by itself."""
         if not self._alone:
             self._alone = True
             self.refresh()
 
-    def still(self):
+    def still(self) -> str:
         """The picture with its alternative text, as HTML."""
         return as_html(self.picture.value, html.unescape(self.words.value))
 
@@ -286,7 +302,13 @@ def _slider(kind, name, **options):
     return kind(description=name, continuous_update=True, **options)
 
 
-def traverse(decode, codes, axes=None, reach=3.0, picker="image"):
+def traverse(
+    decode: Callable,
+    codes: torch.Tensor,
+    axes: Sequence[int] | None = None,
+    reach: float = 3.0,
+    picker: str = "image",
+) -> LiveImage:
     """A slider for each latent axis, a picker for the image to start from, and a reset button.
 
     decode: codes (B, L) to images (B, C, H, W) in [0, 1]. codes: (N, L), the codes of the images
@@ -325,7 +347,7 @@ def traverse(decode, codes, axes=None, reach=3.0, picker="image"):
     return widget
 
 
-def live_figure(draw, **ranges):
+def live_figure(draw: Callable, **ranges: Any) -> LiveImage:
     """Sliders beside a figure that is drawn anew when one moves.
 
     draw: a function of the sliders' values, by name, to a Matplotlib figure. It is several times
@@ -358,7 +380,7 @@ def live_figure(draw, **ranges):
     return widget
 
 
-def factors(data):
+def factors(data: FactorData) -> LiveImage:
     """A slider for each factor of a data set, and its image.
 
     Procedural sets are rendered. Of digits, which their factors do not determine, the nearest
@@ -390,7 +412,13 @@ def factors(data):
     return widget
 
 
-def swap(decode, z_s, z_u, images, names=("z_s", "z_u")):
+def swap(
+    decode: Callable,
+    z_s: torch.Tensor,
+    z_u: torch.Tensor,
+    images: torch.Tensor,
+    names: tuple[str, str] = ("z_s", "z_u"),
+) -> LiveImage:
     """Image A, a blend of A and B, and image B, with a slider from A to B for each of two codes.
 
     decode: codes (B, d_s) and (B, d_u) to images (B, C, H, W) in [0, 1]. z_s: (N, d_s) and z_u:
@@ -434,7 +462,7 @@ def swap(decode, z_s, z_u, images, names=("z_s", "z_u")):
     return widget
 
 
-def sampler(draw, classes, columns=4):
+def sampler(draw: Callable, classes: Sequence, columns: int = 4) -> LiveImage:
     """Images drawn of a class: a slider over the classes, and a button that draws others.
 
     draw: the position of a class, from 0, to images (M, C, H, W), uint8 or float in [0, 1].
@@ -463,7 +491,7 @@ def sampler(draw, classes, columns=4):
 class Switch(Displayed, ipywidgets.VBox):
     """Buttons, one of which is pressed, and below them its widget; the others wait unseen."""
 
-    def __init__(self, choices):
+    def __init__(self, choices: "dict[str, LiveImage]") -> None:
         self.choices = dict(choices)
         self.buttons = ipywidgets.ToggleButtons(options=list(self.choices), description="model")
         super().__init__([self.buttons, *self.choices.values()])
@@ -474,15 +502,15 @@ class Switch(Displayed, ipywidgets.VBox):
         for label, widget in self.choices.items():
             widget.layout.display = None if label == self.buttons.value else "none"
 
-    def show(self):
+    def show(self) -> None:
         for widget in self.choices.values():  # each makes its picture once it is not hidden
             widget.show()
 
-    def still(self):
+    def still(self) -> str:
         return self.choices[self.buttons.value].still()
 
 
-def switch(choices):
+def switch(choices: "dict[str, LiveImage]") -> "Switch | LiveImage":
     """Buttons that choose which of several widgets is shown, {label: a widget of this module}.
 
     The first is shown to begin with. A single one gets no buttons. Raises ValueError for none.

@@ -1,5 +1,6 @@
 """The package: its requirements, imports and style."""
 
+import ast
 import os
 import re
 import shutil
@@ -96,3 +97,31 @@ def test_without_its_notebooks_the_command_says_what_to_do(tmp_path):
 def test_the_style_is_kept(command):
     done = run("-m", "ruff", *command, ".")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_types_of_the_library_fit():
+    done = run("-m", "ty", "check", "dvae_lib")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_is_public_has_types():
+    """Parameters and results of all public functions and methods; shapes stand in docstrings."""
+    missing = []
+    for path in sorted((REPOSITORY / "dvae_lib").rglob("*.py")):
+        for name, node in public_functions(ast.parse(path.read_text(encoding="utf-8")).body):
+            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            arguments += filter(None, (node.args.vararg, node.args.kwarg))
+            untyped = [
+                a.arg for a in arguments if not a.annotation and a.arg not in ("self", "cls")
+            ]
+            if untyped or not node.returns:
+                missing.append(f"{path.name}: {name}({', '.join(untyped)})")
+    assert missing == []
+
+
+def public_functions(body, owner=""):
+    for node in body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield from public_functions(node.body, f"{node.name}.")
+        elif isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            yield owner + node.name, node

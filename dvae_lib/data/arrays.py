@@ -3,10 +3,13 @@
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
+
+from ..bars import Bar
 
 # What zipfile, zlib and NumPy raise on a damaged file.
 DAMAGE = (zipfile.BadZipFile, zlib.error, tokenize.TokenError, NotImplementedError)
@@ -24,7 +27,7 @@ KINDS = {  # by their first bytes
 }
 
 
-def kind(path):
+def kind(path: Any) -> str:
     """What a file is, in words, by its first bytes."""
     with open(path, "rb") as file:
         start = file.read(32)
@@ -34,7 +37,7 @@ def kind(path):
     return next(known, "of no known kind")
 
 
-def npz_blocks(path, name, shape):
+def npz_blocks(path: Any, name: str, shape: tuple[int, ...]) -> Iterator[tuple[int, np.ndarray]]:
     """Read the uint8 array `name` of an npz in blocks along its first axis: (first row, block)s.
 
     Its header is compared with `shape` first, and the bytes are read to the end, where zipfile
@@ -51,7 +54,7 @@ def npz_blocks(path, name, shape):
             raise ValueError(f"images are {dtype} {found}, expected uint8 {shape}")
         row = int(np.prod(shape[1:]))
         height = max(1, BLOCK // row)
-        for start in tqdm(range(0, shape[0], height), desc=path.stem, leave=False):
+        for start in Bar(range(0, shape[0], height), desc=path.stem):
             rows = min(height, shape[0] - start)
             content = file.read(rows * row)
             yield start, np.frombuffer(content, np.uint8).reshape(rows, *shape[1:])
@@ -59,14 +62,16 @@ def npz_blocks(path, name, shape):
             raise ValueError("more bytes than images")
 
 
-def gather(blocks, index, out):
+def gather(
+    blocks: Iterable[tuple[int, np.ndarray]], index: torch.Tensor, out: torch.Tensor
+) -> None:
     """Put the rows at `index` (n,) of all (first row, block)s into a tensor out (n, ...)."""
     for start, block in blocks:
         here = ((index >= start) & (index < start + len(block))).nonzero().squeeze(1)
         out[here] = torch.from_numpy(block[index[here].numpy() - start])
 
 
-def read_npy(path):
+def read_npy(path: Any) -> np.ndarray:
     """The array in an npy file, as large as the file at most. Raises one of DAMAGE."""
     if kind(path) != KINDS[b"\x93NUMPY"]:
         raise ValueError(f"it is {kind(path)}, expected an npy file")

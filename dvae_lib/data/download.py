@@ -7,13 +7,13 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from tqdm.auto import tqdm
+from ..bars import Bar
 
 BLOCK = 1 << 20  # bytes
 TIMEOUT = 60  # seconds without an answer
 
 
-def fetch(url, path, checksum=None):
+def fetch(url: str, path: str | Path, checksum: str | None = None) -> None:
     """Download `url` to `path`, unless a file with the right checksum is there.
 
     What arrives is kept in `path`.part, and a call after an interruption asks the server for the
@@ -50,7 +50,7 @@ def fetch(url, path, checksum=None):
     part.replace(path)
 
 
-def verify(path, checksum):
+def verify(path: str | Path, checksum: str) -> None:
     """Raise ValueError, naming `path`, unless it has the checksum, such as "sha256:..."."""
     algorithm, _, expected = checksum.partition(":")
     with open(path, "rb") as file:
@@ -76,7 +76,7 @@ def _transfer(url, part):
         total = start + int(response.headers["Content-Length"])
         with (
             open(part, "ab" if start else "wb") as file,
-            tqdm(total=total, initial=start, unit="B", unit_scale=True, leave=False) as bar,
+            Bar(total=total, initial=start, unit="B", unit_scale=True) as bar,
         ):
             bar.set_description(part.stem)
             for block in _blocks(response, url, part):

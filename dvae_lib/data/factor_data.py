@@ -161,7 +161,7 @@ class FactorData:
             raise ValueError(f"{self.name}: `render` needs `bases`, one row an image")
         return self.renderer(factors, bases)
 
-    def counterfactual(self, index: Any, **levels: int) -> Tensor:
+    def counterfactual(self, index: Any, **levels: Any) -> Tensor:
         """The images in rows `index` with the named factors set to new levels, all else kept.
 
         index: int64 (M,). levels: a level or a tensor (M,) for each factor to change.

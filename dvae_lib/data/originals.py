@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from tqdm.auto import tqdm
 
+from ..bars import Bar
 from . import digits, sprites
 from .arrays import DAMAGE, gather, npz_blocks
 from .download import verify
@@ -51,7 +51,7 @@ _COMPLEX = (
     ("yellow", "green", "olive", "red"),
     ("coffee-cup", "tennis-ball", "croissant", "beer-cup"),
 )
-MPI3D_VALUES = dict.fromkeys(("toy", "realistic", "real"), _SIMPLE + _RIG + _AXES)
+MPI3D_VALUES: dict[str, tuple] = dict.fromkeys(("toy", "realistic", "real"), _SIMPLE + _RIG + _AXES)
 MPI3D_VALUES["real_complex"] = _COMPLEX + _RIG + _AXES
 
 FALCOR3D_NAMES = tuple(
@@ -97,7 +97,13 @@ NORB_TYPES = {0x1E3D4C55: "u1", 0x1E3D4C54: "<i4"}  # by the first four bytes of
 CELEBA_BOX = (15, 35, 163, 183)  # the central square of 148 pixels: the face, little background
 
 
-def dsprites(path, n=20_000, seed=0, download=False, device="cpu"):
+def dsprites(
+    path: str | Path,
+    n: int | str = 20_000,
+    seed: int = 0,
+    download: bool = False,
+    device: str | torch.device = "cpu",
+) -> FactorData:
     """dSprites from the npz at `path`: images uint8 (n, 1, 64, 64), as sprites.load gives them.
 
     No checksum of the npz is published: its layout, and 64 of its images against the renderer, are
@@ -110,7 +116,14 @@ def dsprites(path, n=20_000, seed=0, download=False, device="cpu"):
     return sprites.load(n, seed, path, device)
 
 
-def mnist(path, split="train", coloured=False, seed=0, download=False, device="cpu"):
+def mnist(
+    path: str | Path,
+    split: str = "train",
+    coloured: bool = False,
+    seed: int = 0,
+    download: bool = False,
+    device: str | torch.device = "cpu",
+) -> FactorData:
     """MNIST from the folder at `path`, in torchvision's layout, as digits.load gives it.
 
     Source: LeCun et al. 1998; no licence is stated. Checksums are the published ones, of packed
@@ -127,7 +140,13 @@ def mnist(path, split="train", coloured=False, seed=0, download=False, device="c
         raise FileNotFoundError(f"{error} {offline('mnist')}") from error
 
 
-def shapes3d(path, n=20_000, seed=0, download=False, device="cpu"):
+def shapes3d(
+    path: str | Path,
+    n: int = 20_000,
+    seed: int = 0,
+    download: bool = False,
+    device: str | torch.device = "cpu",
+) -> FactorData:
     """3D Shapes from 3dshapes.h5 at `path`: images uint8 (n, 3, 64, 64).
 
     n: how many images to draw at random (with `seed`, without repeats), or "all" for the 480,000
@@ -151,7 +170,14 @@ def shapes3d(path, n=20_000, seed=0, download=False, device="cpu"):
     return FactorData("3D Shapes", images, factors, names, sizes, values).to(device)
 
 
-def mpi3d(path, variant="real", n=20_000, seed=0, download=False, device="cpu"):
+def mpi3d(
+    path: str | Path,
+    variant: str = "real",
+    n: int = 20_000,
+    seed: int = 0,
+    download: bool = False,
+    device: str | torch.device = "cpu",
+) -> FactorData:
     """MPI3D from the npz at `path`: images uint8 (n, 3, 64, 64).
 
     variant: "toy", "realistic", "real" (1,036,800 images each, 13 GB) or "real_complex" (460,800,
@@ -182,7 +208,9 @@ def mpi3d(path, variant="real", n=20_000, seed=0, download=False, device="cpu"):
     return FactorData(f"MPI3D {variant}", images, factors, MPI3D_NAMES, sizes, values).to(device)
 
 
-def falcor3d(path, n=20_000, seed=0, device="cpu"):
+def falcor3d(
+    path: str | Path, n: int = 20_000, seed: int = 0, device: str | torch.device = "cpu"
+) -> FactorData:
     """Falcor3D from the unpacked folder at `path`: images uint8 (n, 3, 64, 64).
 
     The folder (such as Falcor3D_down128) holds images/000000.png to 233279.png; a picture's number
@@ -202,7 +230,9 @@ def falcor3d(path, n=20_000, seed=0, device="cpu"):
     return FactorData("Falcor3D", images, factors, names, sizes, values).to(device)
 
 
-def isaac3d(path, n=20_000, seed=0, device="cpu"):
+def isaac3d(
+    path: str | Path, n: int = 20_000, seed: int = 0, device: str | torch.device = "cpu"
+) -> FactorData:
     """Isaac3D from the unpacked folder at `path`: images uint8 (n, 3, 64, 64).
 
     As falcor3d, with images/000000.png to 737279.png and labels.npy in a folder such as
@@ -217,7 +247,13 @@ def isaac3d(path, n=20_000, seed=0, device="cpu"):
     return FactorData("Isaac3D", images, factors, names, sizes, values).to(device)
 
 
-def cars3d(path, n="all", seed=0, download=False, device="cpu"):
+def cars3d(
+    path: str | Path,
+    n: int | str = "all",
+    seed: int = 0,
+    download: bool = False,
+    device: str | torch.device = "cpu",
+) -> FactorData:
     """Cars3D from nips2015-analogy-data.tar.gz at `path`: images uint8 (n, 3, 64, 64).
 
     n: how many images to draw at random (with `seed`, without repeats), or "all" for the 17,568
@@ -235,10 +271,12 @@ def cars3d(path, n="all", seed=0, download=False, device="cpu"):
     verify(path, CARS3D_CHECKSUM)
     cars = {}
     with tarfile.open(path, "r|gz") as archive:
-        for member in tqdm(archive, desc="Cars3D", leave=False):
+        for member in Bar(archive, desc="Cars3D"):
             name = Path(member.name)
             if name.parent.name == "cars" and name.suffix == ".mat":
-                views = loadmat(io.BytesIO(archive.extractfile(member).read()))["im"]
+                file = archive.extractfile(member)
+                assert file is not None  # which a link or a folder would give
+                views = loadmat(io.BytesIO(file.read()))["im"]
                 views = views.transpose(4, 3, 0, 1, 2)  # from (128, 128, 3, azimuth, elevation)
                 cars[name.stem] = _reduced(views.reshape(-1, *views.shape[2:]))
     names = tuple(sorted(cars))
@@ -248,7 +286,13 @@ def cars3d(path, n="all", seed=0, download=False, device="cpu"):
     return FactorData("Cars3D", images, factors, CARS3D_NAMES, CARS3D_SIZES, values).to(device)
 
 
-def smallnorb(path, n="all", seed=0, download=False, device="cpu"):
+def smallnorb(
+    path: str | Path,
+    n: int | str = "all",
+    seed: int = 0,
+    download: bool = False,
+    device: str | torch.device = "cpu",
+) -> FactorData:
     """SmallNORB from the folder at `path`: images uint8 (n, 1, 64, 64).
 
     The folder holds the six packed files, smallnorb-5x46789x9x18x6x2x96x96-training-dat.mat.gz and
@@ -283,7 +327,12 @@ def smallnorb(path, n="all", seed=0, download=False, device="cpu"):
     return FactorData("SmallNORB", images, factors, names, sizes, values).to(device)
 
 
-def cifar10(path, split="train", download=False, device="cpu"):
+def cifar10(
+    path: str | Path,
+    split: str = "train",
+    download: bool = False,
+    device: str | torch.device = "cpu",
+) -> FactorData:
     """CIFAR-10 from the folder at `path`, in torchvision's layout: images uint8 (N, 3, 32, 32).
 
     split: "train" (50,000 images) or "test" (10,000). The one factor is the class.
@@ -310,7 +359,15 @@ def cifar10(path, split="train", download=False, device="cpu"):
     return FactorData("CIFAR-10", images, factors, ("class",), (10,), values).to(device)
 
 
-def celeba(path, split="train", n=10_000, seed=0, size=64, download=False, device="cpu"):
+def celeba(
+    path: str | Path,
+    split: str = "train",
+    n: int = 10_000,
+    seed: int = 0,
+    size: int = 64,
+    download: bool = False,
+    device: str | torch.device = "cpu",
+) -> FactorData:
     """CelebA from the folder at `path`, in torchvision's layout: images uint8 (n, 3, size, size).
 
     CelebA has no factors of variation. Its 40 attributes take their place, level 0 for no and 1
@@ -353,7 +410,7 @@ def _h5_blocks(images, index):
     """The blocks that hold `index`, each as high as a chunk: no chunk is unpacked twice."""
     height = images.chunks[0]
     starts = ((index // height).unique() * height).tolist()
-    for start in tqdm(starts, desc="3D Shapes", leave=False):
+    for start in Bar(starts, desc="3D Shapes"):
         yield start, images[start : start + height]
 
 
@@ -361,7 +418,7 @@ def _first_camera(paths):
     """SmallNORB's pictures of its first camera in both halves: (first row, block)s."""
     start = 0
     for path in paths:
-        for block in tqdm(_norb(path), desc="SmallNORB", leave=False):
+        for block in Bar(_norb(path), desc="SmallNORB"):
             yield start, block[:, 0]
             start += len(block)
 

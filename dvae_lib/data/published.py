@@ -1,13 +1,15 @@
 """What is published of the original data sets, and finding and reading their files."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from tqdm.auto import tqdm
 
+from ..bars import Bar
 from .arrays import DAMAGE, read_npy
 from .download import fetch
 
@@ -93,7 +95,7 @@ OFFLINE = dict.fromkeys(ABOUT, "rooms") | {"dsprites": "sprites", "mnist": "digi
 OFFLINE |= {"cifar10": "digits", "celeba": "faces"}
 
 
-def values_of(path, labels, sizes):
+def values_of(path: str | Path, labels: np.ndarray, sizes: Sequence[int]) -> tuple:
     """The value of each level of each factor, from labels (N, K) of images in the original order.
 
     Raises ValueError where the labels do not have exactly one value a level in that order.
@@ -112,7 +114,9 @@ def values_of(path, labels, sizes):
     return tuple(values)
 
 
-def find(name, path, url, download, checksum=None):
+def find(
+    name: str, path: str | Path, url: str | None, download: bool, checksum: str | None = None
+) -> Path:
     """`path` as a Path to an existing file, downloaded first if asked for."""
     path = Path(path)
     if path.is_dir():
@@ -125,7 +129,7 @@ def find(name, path, url, download, checksum=None):
     return path
 
 
-def get(name, url, path, checksum):
+def get(name: str, url: str, path: str | Path, checksum: str | None) -> None:
     """Download a file of a set, as `fetch` does."""
     try:
         fetch(url, path, checksum)
@@ -133,17 +137,19 @@ def get(name, url, path, checksum):
         raise ConnectionError(f"{error}. {offline(name)}") from error
 
 
-def missing(name, path, hint):
+def missing(name: str, path: str | Path, hint: str) -> str:
     """What to say where a file of a set is not there."""
     source = ABOUT[name]["source"]
     return f"{path} is missing or incomplete: get it from {source}{hint}. {offline(name)}"
 
 
-def offline(name):
+def offline(name: str) -> str:
     return f"Without a network, use data.load({OFFLINE[name]!r})"
 
 
-def find_pictures(name, path, index, labels_name, sizes):
+def find_pictures(
+    name: str, path: str | Path, index: torch.Tensor, labels_name: str, sizes: Sequence[int]
+) -> tuple[list, tuple]:
     """The files of the pictures at `index` in a folder, and the values of the factors' levels."""
     folder, labels = Path(path) / "images", Path(path) / labels_name
     if not folder.is_dir():
@@ -158,10 +164,12 @@ def find_pictures(name, path, index, labels_name, sizes):
     return files, values_of(labels, table, sizes)
 
 
-def read_pictures(name, files, original_sizes, size, box=None):
+def read_pictures(
+    name: str, files: Sequence[Path], original_sizes: Any, size: int, box: Any = None
+) -> torch.Tensor:
     """Pictures uint8 (N, 3, size, size) of files, of which `box` (all) is reduced to a square."""
     images = torch.empty(len(files), 3, size, size, dtype=torch.uint8)
-    for row, file in enumerate(tqdm(files, desc=name, leave=False)):
+    for row, file in enumerate(Bar(files, desc=name)):
         try:
             with Image.open(file, formats=("JPEG", "PNG")) as picture:
                 found = picture.size
