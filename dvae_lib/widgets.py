@@ -493,7 +493,9 @@ class Switch(Displayed, ipywidgets.VBox):
 
     def __init__(self, choices: "dict[str, LiveImage]") -> None:
         self.choices = dict(choices)
-        self.buttons = ipywidgets.ToggleButtons(options=list(self.choices), description="model")
+        self.buttons = ipywidgets.ToggleButtons(
+            options=list(self.choices), description="model", style={"button_width": "auto"}
+        )
         super().__init__([self.buttons, *self.choices.values()])
         self._choose()
         self.buttons.observe(self._choose, "value")

@@ -58,7 +58,10 @@ widgets.live_figure(draw_slowly, height=(0, 100, 1))""",
 ipywidgets.Tab([ipywidgets.VBox([rooms])])""",
     # The last of them, since of its two pictures the second is hidden to begin with.
     "switch": """widgets.switch(
-    {name: widgets.traverse(net(2), torch.zeros(5, 2)) for name in ("stored", "trained here")}
+    {
+        name: widgets.traverse(net(2), torch.zeros(5, 2))
+        for name in ("stored", "trained here, tier smoke")
+    }
 )""",
 }
 SET_UP = """import time
@@ -362,8 +365,10 @@ def test_positions_that_were_overtaken_are_left_out_and_what_takes_long_says_so(
 def test_a_switch_shows_the_other_widget(page):
     pictures = [page.locator(".dvae-picture").nth(len(KINDS) - 1 + k) for k in range(2)]
     Widget(page, "switch")  # waits for the first picture
-    for shown, button in ((1, "trained here"), (0, "stored")):
-        page.get_by_role("button", name=button).click()
+    for shown, name in ((1, "trained here, tier smoke"), (0, "stored")):
+        button = page.get_by_role("button", name=name)
+        assert button.evaluate("button => button.scrollWidth <= button.clientWidth")  # all of it
+        button.click()
         pictures[shown].wait_for(state="visible", timeout=30 * SECONDS)
         pictures[1 - shown].wait_for(state="hidden", timeout=30 * SECONDS)
         page.wait_for_function(
