@@ -50,7 +50,8 @@ def resume(path: Path, facts: dict, model: nn.Module, players: list) -> tuple[in
     try:
         with safe_open(path, "pt") as file:
             about = json.loads(file.metadata()["about"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            # Copies, since Windows replaces no file that is mapped into memory.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(
             f"the checkpoint {path} is damaged ({error}); delete it to start from step 0"

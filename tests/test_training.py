@@ -242,6 +242,24 @@ def test_a_checkpoint_of_another_set_up_is_set_aside(tmp_path, changed):
     assert (tmp_path / "run.old1.safetensors").read_bytes() == content
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_a_resumed_training_does_not_hold_its_checkpoint_in_memory(tmp_path):
+    """Windows would not let it be replaced."""
+    checkpoint = tmp_path / "run.safetensors"
+    with pytest.raises(Interrupted):
+        run(checkpoint, stop_at=3)
+    mapped = []
+
+    class Optimizer(torch.optim.Adam):
+        def step(self):
+            mapped.append(str(checkpoint) in Path("/proc/self/maps").read_text())
+            return super().step()
+
+    Optimizer.__name__ = "Adam"  # which the checkpoint knows
+    run(checkpoint, optimizer=Optimizer)
+    assert mapped == [False] * 4
+
+
 def test_a_second_checkpoint_set_aside_leaves_the_first(tmp_path):
     checkpoint = tmp_path / "run.safetensors"
     contents = []
