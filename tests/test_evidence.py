@@ -75,12 +75,15 @@ HARMLESS = {
     "nothing": ("training.py", lambda path: None),
     "a type hint": (
         "training.py",
-        replace("    model,\n    players,", "    model: object, players,"),
+        replace("    model: nn.Module,", "    model: object,"),
     ),
     "the words of an error": ("training.py", replace("Lower the learning rate", "Go slower")),
     "the label of a bar": ("training.py", replace('"desc": "training"', '"desc": "learning"')),
     "a local name where it draws": ("figures.py", replace("sheet", "canvas")),
-    "trees not called": ("metrics/boosting.py", replace("learning_rate=0.1", "learning_rate=0.2")),
+    "trees not called": (
+        "metrics/boosting.py",
+        replace("learning_rate: float = 0.1", "learning_rate: float = 0.2"),
+    ),
 }
 HARMFUL = {
     "another seed": ("workbook.py", replace("manual_seed(seed)", "manual_seed(seed + 1)")),
