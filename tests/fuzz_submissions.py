@@ -8,6 +8,7 @@ named and placed as no teacher would. What it deserves is told from the mutant i
 """
 
 import argparse
+import ast
 import contextlib
 import copy
 import glob
@@ -403,12 +404,17 @@ def deserved(mutant, exercise, answers, known):
         and cell["metadata"] == released.metadata
         and not any(f"def {exercise}(" in text for text in others)
     )
-    handed_out = {line for c in known.cells for line in _text(c).split("\n")}
-    own = set(_text(cell).split("\n")) - handed_out
-    if plain and _compiles(cell) and not own <= set(right.split("\n")):
-        most = 0.0  # of several, the last one that is changed counts
+    if plain and mutant.readable and _compiles(cell):
+        if _defined(_text(cell), exercise) != _defined(right, exercise):
+            most = 0.0  # of several, the last one that is changed counts
     intact = plain and mutant.readable and _text(cell) == right
     return float(intact and _stands_in_place(mutant.cells, at, exercise, known.cells)), most
+
+
+def _defined(text, name):
+    """The last function of a name that a cell defines, as source; "" without one."""
+    found = [n for n in ast.parse(text).body if getattr(n, "name", "") == name]
+    return ast.unparse(found[-1]) if found else ""
 
 
 def _stands_in_place(cells, at, exercise, known):
@@ -513,7 +519,8 @@ def restored(folder, seeds):
                 cells, remarks = submissions.restore(cells, *parts)
                 mark.points, mark.messages = _execute(cells)
                 mark.remark = "; ".join(one.remarks + remarks)
-                if not mark.remark and (dropped := _dropped(mutant, cells)):
+                silent = mutant.readable and not mark.remark
+                if silent and (dropped := _dropped(mutant, cells)):
                     mark.messages[dropped] = ""
             except submissions.Refused as error:
                 mark.remark = str(error)
