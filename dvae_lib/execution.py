@@ -113,7 +113,7 @@ def check(jobs: list[Job]) -> None:
 def run_all(jobs: list[Job], workers: int = 1, threads: int | None = None) -> list[Outcome]:
     """Execute jobs, `workers` at a time, with a progress bar over jobs and one over cells each.
 
-    threads: of each kernel, by default its share of the cores.
+    threads: of each kernel, by default what OMP_NUM_THREADS says, else its share of the cores.
     """
     check(jobs)
     calls = [(job, k, workers, threads) for k, job in enumerate(jobs)]
@@ -130,8 +130,9 @@ def run_all(jobs: list[Job], workers: int = 1, threads: int | None = None) -> li
 
 def _execute_apart(job, number, workers, threads):
     # Kernels inherit this; two notebooks side by side must not fight for the cores.
-    threads = threads or max(1, (os.cpu_count() or 1) // workers)
-    os.environ["OMP_NUM_THREADS"] = str(threads)
+    share = max(1, (os.cpu_count() or 1) // workers)
+    chosen = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = str(threads or chosen or share)
     return execute(job, 1 + number % workers)
 
 

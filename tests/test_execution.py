@@ -482,6 +482,18 @@ def test_a_long_run_stores_rows_and_weights_and_leaves_the_notebook(demo, runs, 
     assert Sweep.read("demo").select("long") == [long]
 
 
+@pytest.mark.parametrize(
+    ("chosen", "asked", "threads"),
+    [("3", None, "3"), ("3", 1, "1"), ("", None, str(max(1, os.cpu_count() // 2)))],
+)
+def test_a_kernel_has_the_threads_that_were_asked_for_or_chosen(
+    chosen, asked, threads, monkeypatch
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", chosen)
+    monkeypatch.setattr(execution, "execute", lambda *_: os.environ["OMP_NUM_THREADS"])
+    assert execution._execute_apart(Job("demo"), 0, 2, asked) == threads
+
+
 # --- commits and verdicts ------------------------------------------------------------------------
 
 
