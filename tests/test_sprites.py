@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from dvae_lib.data import sprites
 from dvae_lib.data.factor_data import factors_of
@@ -130,8 +131,47 @@ def test_a_variant_is_drawn_again_from_its_bases(variant):
 
 
 def test_an_unknown_variant_is_refused():
-    with pytest.raises(ValueError, match="variant 'scream'; choose plain, colour or noise"):
+    with pytest.raises(ValueError, match="variant 'scream'; choose plain, colour, noise, picture"):
         sprites.load(5, variant="scream")
+
+
+@pytest.fixture
+def photograph(tmp_path):
+    """A picture of 100 by 90 pixels, and its path."""
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 100, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photograph.png")
+    return pixels, tmp_path / "photograph.png"
+
+
+def test_sprites_in_a_picture_are_the_negative_of_a_tinted_piece(photograph):
+    """As disentanglement_lib makes its scream: ground (piece + tint) / 2, sprite 1 - ground."""
+    pixels, path = photograph
+    options = {"n": 20, "seed": 2, "variant": "picture", "picture": path}
+    plain, data = sprites.load(20, seed=2), sprites.load(**options)
+    assert torch.equal(plain.factors, data.factors)
+    for image, sprite, (y, x, *tint) in zip(data.images, plain.images, data.bases, strict=True):
+        ground = (pixels[y : y + 64, x : x + 64].astype(int) + [int(t) for t in tint]) // 2
+        expected = np.where(sprite[0, :, :, None] > 0, 255 - ground, ground)
+        assert np.array_equal(image.permute(1, 2, 0), expected)
+    assert len(data.bases.unique(dim=0)) == 20
+    assert torch.equal(data.render(data.factors, data.bases), data.images)
+    assert torch.equal(sprites.load(**options).images, data.images)
+
+
+def test_a_picture_that_is_none_or_too_small_is_named(photograph, tmp_path):
+    small, words = tmp_path / "small.png", tmp_path / "words.png"
+    Image.new("RGB", (300, 60)).save(small)
+    words.write_text("no picture")
+    for path, error, said in (
+        (small, ValueError, "300 by 60 pixels"),
+        (words, ValueError, "is no picture"),
+        (tmp_path / "none.png", FileNotFoundError, "none.png"),
+    ):
+        with pytest.raises(error, match=said):
+            sprites.load(5, variant="picture", picture=path)
+    for options in ({"variant": "picture"}, {"picture": photograph[1]}):
+        with pytest.raises(ValueError, match="give both or neither"):
+            sprites.load(5, **options)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from .arrays import DAMAGE, gather, npz_blocks
@@ -54,24 +55,29 @@ def load(
     original: str | Path | None = None,
     device: str | torch.device = "cpu",
     variant: str = "plain",
+    picture: str | Path | None = None,
 ) -> FactorData:
     """Sprites as FactorData: images uint8 (n, 1, 64, 64), values 0 and 255.
 
     variant: "plain", or as Locatello et al. 2019 change dSprites, with three channels: "colour",
     each sprite in a colour of its own, its channels uniform from half of full to full; "noise",
-    white on uniform noise. Colour and noise are drawn with `seed` and are no factors; they are the
-    `bases` of the set.
+    white on uniform noise; "picture", each in the negative of a piece of a picture, whose tint is
+    drawn: their scream, for which `picture` is to be the path of Munch's painting, which cannot be
+    shipped. What is drawn with `seed` is no factor; it is the `bases` of the set.
 
     n: how many images to draw at random (with `seed`, without repeats), or "all" for the
     737,280 (3 GB). original: the path of the original npz, whose images are then used in place of
     drawn ones, after its layout and a sample of its images have been compared with the renderer.
     The file is unpacked to its end for any n (some seconds), but only the n images are kept.
 
-    Raises ValueError for a wrong n, another variant, or a file that is not dSprites,
-    FileNotFoundError without one.
+    Raises ValueError for a wrong n, another variant, a file that is not dSprites, or a picture that
+    is none or too small; FileNotFoundError without a file.
     """
-    if variant not in ("plain", *PAINTED):
-        raise ValueError(f"variant {variant!r}; choose plain, {' or '.join(PAINTED)}")
+    painted = PAINTED | {"picture": functools.partial(_pieces_of, picture)}
+    if variant not in ("plain", *painted):
+        raise ValueError(f"variant {variant!r}; choose plain, {', '.join(painted)}")
+    if (variant == "picture") != (picture is not None):
+        raise ValueError(f"variant {variant!r} with picture {picture!r}; give both or neither")
     index = choose(n, N_ALL, seed)
     factors = factors_of(index, SIZES).to(device)
     if original is None:
@@ -80,7 +86,7 @@ def load(
         images, name = _read_original(original, index).to(device), "dSprites"
     if variant == "plain":
         return FactorData(name, images, factors, NAMES, SIZES, VALUES, renderer=render)
-    draw, paint = PAINTED[variant]
+    draw, paint = painted[variant]()
     bases = torch.from_numpy(draw(np.random.default_rng(seed), len(images))).to(device)
     return FactorData(
         f"{name} ({variant})",
@@ -115,8 +121,39 @@ def _put_on_noise(images, seeds):
     return torch.maximum(images, torch.from_numpy(np.stack(noise)).to(images.device))
 
 
+def _pieces_of(path):
+    """(draw, paint) with pieces of a picture of at most 350 by 274 pixels, the size of theirs."""
+    try:
+        with Image.open(path) as opened:
+            opened.thumbnail((350, 274))
+            ground = torch.from_numpy(np.array(opened.convert("RGB"))).permute(2, 0, 1)
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{path} is no picture that Pillow reads: give a PNG or JPEG") from error
+    room = [side - 64 for side in ground.shape[1:]]
+    if min(room) < 0:
+        size = " by ".join(map(str, ground.shape[:0:-1]))
+        raise ValueError(
+            f"{path} has {size} pixels, within 350 by 274; at least 64 by 64 are needed"
+        )
+
+    def draw(rng, n):
+        """A corner and a tint for each image: (n, 5)."""
+        return rng.integers(0, [room[0] + 1, room[1] + 1, 256, 256, 256], (n, 5))
+
+    def paint(images, bases):
+        corners, tints = bases[:, :2].tolist(), bases[:, 2:, None, None].cpu()
+        pieces = torch.stack([ground[:, y : y + 64, x : x + 64] for y, x in corners])
+        pieces = ((pieces.int() + tints) // 2).to(torch.uint8).to(images.device)
+        return torch.where(images > 0, 255 - pieces, pieces)
+
+    return draw, paint
+
+
 # What is drawn for each image, and what it makes of white sprites on black.
-PAINTED = {"colour": (_draw_colours, _colour), "noise": (_draw_seeds, _put_on_noise)}
+PAINTED = {
+    "colour": lambda: (_draw_colours, _colour),
+    "noise": lambda: (_draw_seeds, _put_on_noise),
+}
 
 
 def _render_painted(paint, factors, bases):
