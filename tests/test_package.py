@@ -100,7 +100,7 @@ def test_the_style_is_kept(command):
 
 
 def test_the_types_of_the_library_fit():
-    done = run("-m", "ty", "check", "dvae_lib")
+    done = run("-m", "ty", "check", "dvae_lib", "--python", sys.prefix)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
