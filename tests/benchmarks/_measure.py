@@ -11,7 +11,7 @@ import torch
 
 from dvae_lib import training
 
-training.tqdm = functools.partial(training.tqdm, disable=True)
+training.Bar = functools.partial(training.Bar, disable=True)
 THREADS = int(os.environ.get("OMP_NUM_THREADS", 2))
 
 
