@@ -43,7 +43,7 @@ class HandIn:
 
     def read(self) -> NotebookNode:
         """The notebook, in today's format. Raises Refused."""
-        assert self.path is not None  # as it is of what was refused alone
+        assert self.path is not None  # only what was refused may have none
         text = _text(_member(self.path, self.member) if self.member else _bytes(self.path))
         name = self.member or self.path.name
         try:
@@ -234,9 +234,7 @@ def _clean(cell):
 # Into the form of the assignment
 
 
-def restore(
-    cells: list, source: NotebookNode, released: NotebookNode, contracts: dict
-) -> tuple[list, list[str]]:
+def restore(cells: list, source: list, released: list, contracts: dict) -> tuple[list, list[str]]:
     """(cells, remarks): those of a student in the assignment's form.
 
     source: the assignment's cells with hidden tests; released: those that were handed out.
@@ -312,7 +310,7 @@ def _fresh(cell, source=None):
     return make(cell.source if source is None else source, metadata=copy.deepcopy(cell.metadata))
 
 
-def grade_id(cell: NotebookNode) -> str:
+def grade_id(cell: NotebookNode) -> str | None:
     return cell.metadata.get("nbgrader", {}).get("grade_id")
 
 

@@ -134,11 +134,11 @@ class Run:
     def record(
         self,
         name: str,
-        value: float,
+        value: float | torch.Tensor,
         *,
         paper: float | str | None = None,
-        at_least: float | None = None,
-        at_most: float | None = None,
+        at_least: float | torch.Tensor | None = None,
+        at_most: float | torch.Tensor | None = None,
         unit: str = "",
     ) -> None:
         """Record a measured number, and the claim it must meet at any tier but smoke.

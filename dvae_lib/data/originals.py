@@ -142,7 +142,7 @@ def mnist(
 
 def shapes3d(
     path: str | Path,
-    n: int = 20_000,
+    n: int | str = 20_000,
     seed: int = 0,
     download: bool = False,
     device: str | torch.device = "cpu",
@@ -173,7 +173,7 @@ def shapes3d(
 def mpi3d(
     path: str | Path,
     variant: str = "real",
-    n: int = 20_000,
+    n: int | str = 20_000,
     seed: int = 0,
     download: bool = False,
     device: str | torch.device = "cpu",
@@ -209,7 +209,7 @@ def mpi3d(
 
 
 def falcor3d(
-    path: str | Path, n: int = 20_000, seed: int = 0, device: str | torch.device = "cpu"
+    path: str | Path, n: int | str = 20_000, seed: int = 0, device: str | torch.device = "cpu"
 ) -> FactorData:
     """Falcor3D from the unpacked folder at `path`: images uint8 (n, 3, 64, 64).
 
@@ -231,7 +231,7 @@ def falcor3d(
 
 
 def isaac3d(
-    path: str | Path, n: int = 20_000, seed: int = 0, device: str | torch.device = "cpu"
+    path: str | Path, n: int | str = 20_000, seed: int = 0, device: str | torch.device = "cpu"
 ) -> FactorData:
     """Isaac3D from the unpacked folder at `path`: images uint8 (n, 3, 64, 64).
 
@@ -362,7 +362,7 @@ def cifar10(
 def celeba(
     path: str | Path,
     split: str = "train",
-    n: int = 10_000,
+    n: int | str = 10_000,
     seed: int = 0,
     size: int = 64,
     download: bool = False,

@@ -64,7 +64,7 @@ PIXELS, RAYS = 64, 4  # an image is 64x64 pixels, a pixel the mean of 4x4 rays
 FAR = 1e6
 
 
-def load(n: int = 20_000, seed: int = 0, device: str | torch.device = "cpu") -> FactorData:
+def load(n: int | str = 20_000, seed: int = 0, device: str | torch.device = "cpu") -> FactorData:
     """Rooms as FactorData: images uint8 (n, 3, 64, 64).
 
     n: how many images to draw at random (with `seed`, without repeats), or "all" for the

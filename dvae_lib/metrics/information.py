@@ -128,7 +128,7 @@ def pointwise_entropy(labels: Tensor) -> Tensor:
     return torch.stack([-_log_frequency(column) for column in to_labels(labels).T], 1)
 
 
-def entropies(labels: Tensor) -> Tensor:
+def entropies(labels: Values) -> Tensor:
     """Plug-in entropies H in nats, at least 0: integer labels (N, D) to float64 (D,).
 
     Too low on average by about (levels - 1) / 2N (Miller 1955). Raises TypeError for labels that
