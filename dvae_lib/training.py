@@ -17,6 +17,10 @@ from .bars import Bar
 # Networks that this session has trained, with their steps: a cell that is run again goes on.
 _trained = weakref.WeakKeyDictionary()
 
+# Set in a process that trains ahead of the one that wants the network (parallel.trainings): its
+# finished checkpoint stays, for the other to take up.
+ahead: bool = False
+
 
 @dataclass
 class Player:
@@ -93,6 +97,7 @@ def train(
         first, kept = checkpoints.resume(checkpoint, facts, model, players)
         history = History(**kept)
     before = 0 if first else _trained.get(model, 0)
+    _trained[model] = before + first
     if before:
         print(
             f"this network has been trained for {before:,} steps and goes on from there; "
@@ -138,7 +143,9 @@ def train(
                 checkpoints.save(checkpoint, facts, model, players, done, vars(history))
     history.seconds += time.perf_counter() - started
     model.eval()
-    if checkpoint is not None:
+    if checkpoint is not None and ahead:
+        checkpoints.save(checkpoint, facts, model, players, steps, vars(history))
+    elif checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
     return history
 

@@ -1,25 +1,17 @@
 """Widgets and an assignment as a reader meets them: JupyterLab, in Chromium."""
 
-import json
 import os
 import re
 import shutil
-import socket
 import statistics
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 
 import nbformat
 import pytest
 from conftest import notebook_of
+from in_jupyterlab import CHROMIUM, PICTURES, SECONDS, chromium, run_all, serve
 
 from dvae_lib import classroom
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-SECONDS = 1000  # Playwright counts in milliseconds
 
 # Every kind of widget, with networks that are as they were drawn: training adds nothing here. That
 # the widgets of the workbook's own notebooks follow their controls is told by their smoke runs.
@@ -109,66 +101,14 @@ def lab(tmp_path_factory):
     text = released.read_text()
     assert 'tier = \\"classroom\\"' in text
     (folder / released.name).write_text(text.replace('\\"classroom\\"', '\\"smoke\\"'))
-    # All cells are kept in the page, so that the widget is there without scrolling.
-    settings = folder / "settings/@jupyterlab/notebook-extension/tracker.jupyterlab-settings"
-    settings.parent.mkdir(parents=True)
-    settings.write_text(json.dumps({"windowingMode": "none"}))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = os.environ | {
-        "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
-        "DVAE_RUNS": str(folder / "runs"),
-    }
-    address = f"http://127.0.0.1:{port}"
-    with (folder / "lab.log").open("w") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}"]
-            + ["--IdentityProvider.token=", f"--ServerApp.root_dir={folder}"]
-            + ["--ServerApp.port_retries=0", "--LabApp.news_url=", "--LabApp.check_for_updates=no"],
-            env=environment,
-            stdout=log,
-            stderr=log,
-        )
-        try:
-            wait_for(address + "/api", server, folder / "lab.log")
-            yield address
-        finally:
-            server.terminate()
-            server.wait(30)
-
-
-def wait_for(url, server, log):
-    for _ in range(120):
-        assert server.poll() is None, f"JupyterLab ended: {log.read_text()[-2000:]}"
-        try:
-            urllib.request.urlopen(url)
-            return
-        except urllib.error.URLError:
-            time.sleep(0.5)
-    raise TimeoutError(f"JupyterLab did not answer: {log.read_text()[-2000:]}")
+    with serve(folder) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
 def browser():
-    from playwright.sync_api import sync_playwright
-
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+    with chromium() as browser:
         yield browser
-        browser.close()
-
-
-def run_all(browser, lab, name):
-    """A notebook open in JupyterLab, after "Run All Cells" was chosen."""
-    page = browser.new_page(viewport={"width": 1300, "height": 1000})
-    page.goto(f"{lab}/lab/tree/{name}.ipynb?reset")  # a workspace of its own
-    # The status bar names the kernel's state; before it is idle, the menu has nothing to run.
-    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=120 * SECONDS)
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_text("Run All Cells", exact=True).click()
-    return page
 
 
 @pytest.fixture(scope="module")
@@ -312,11 +252,6 @@ def test_those_who_do_not_see_are_told_names_values_and_pictures(page):
     angle = line.box.get_by_role("slider", name="angle")
     assert angle.get_attribute("aria-valuetext") == readout.inner_text() + "°"
     assert page.get_by_role("img", name='A line that "rises".').count() == 1
-
-
-PICTURES = """picture => { window.pictures = []; let start = 0;
-    addEventListener('keydown', () => { start = performance.now(); }, true);
-    picture.addEventListener('load', () => window.pictures.push(performance.now() - start)); }"""
 
 
 @pytest.mark.parametrize("kind", ["traverse", "wide", "factors"])

@@ -53,7 +53,7 @@ def measure(environment):
 def main():
     _measure.start("waiting threads: " + __doc__.split("\n")[0])
     print(f"\n{'ms a step':24}" + "".join(f"{name:>22}" for name in CASES))
-    for others in (0, 2):
+    for others in (0, 1, 2):
         work = [multiprocessing.Process(target=busy, daemon=True) for _ in range(others)]
         for process in work:
             process.start()
