@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
@@ -22,19 +22,19 @@ from . import training
 from .bars import Bar
 from .leash import PR_SET_PDEATHSIG
 
-T = TypeVar("T")
+K = TypeVar("K")
 
 
-def trainings(jobs: Mapping[str, Callable[[], T]]) -> dict[str, T]:
-    """Call each of jobs, whose trainings run at the same time; returns {name: what it returned}.
+def trainings(jobs: Mapping[K, tuple]) -> dict[K, Any]:
+    """Call functions whose trainings run at the same time; returns {name: what it returned}.
 
-    A job makes a network from a seed of its own, and trains it by `training.train` with a
-    checkpoint of its own. On Linux without a GPU, as many jobs at a time as torch has threads run
-    ahead in processes with one thread each. Such a process leaves its finished checkpoints and
-    nothing else; the job that is then called here takes them up and trains nothing again. What
-    ended a process before its time is met here, too: the job goes on from the last checkpoint.
-    Elsewhere, and with one thread, jobs are called one after the other. The networks are the same,
-    to the bit where torch has one thread.
+    jobs: {name: (function, *its arguments)}. The function makes a network from a seed of its own,
+    and trains it by `training.train` with a checkpoint of its own. On Linux without a GPU, as many
+    jobs at a time as torch has threads run ahead in processes with one thread each. Such a process
+    leaves its finished checkpoints and nothing else; the job that is then called here takes them up
+    and trains nothing again. What ended a process before its time is met here, too: the job goes on
+    from the last checkpoint. Elsewhere, and with one thread, jobs are called one after the other.
+    The networks are the same, to the bit where torch has one thread.
     """
     threads = torch.get_num_threads()
     workers = min(len(jobs), threads)
@@ -42,12 +42,12 @@ def trainings(jobs: Mapping[str, Callable[[], T]]) -> dict[str, T]:
         _ahead(list(jobs.values()), workers)
         torch.set_num_threads(1)  # should one have to go on here
     try:
-        return {name: job() for name, job in jobs.items()}
+        return {name: function(*arguments) for name, (function, *arguments) in jobs.items()}
     finally:
         torch.set_num_threads(threads)
 
 
-def _ahead(jobs: Sequence[Callable], workers: int) -> None:
+def _ahead(jobs: Sequence[tuple], workers: int) -> None:
     """Call jobs in processes, `workers` at a time, with one progress bar over all their steps."""
     fork = multiprocessing.get_context("fork")
     steps = [fork.RawArray("q", 2) for _ in jobs]  # done, and of how many
@@ -87,7 +87,8 @@ def _work(parent, job, steps):
     torch.set_num_threads(1)
     training.ahead = True
     training.Bar = functools.partial(_Counter, steps)  # ty: ignore[invalid-assignment]
-    job()
+    function, *arguments = job
+    function(*arguments)
 
 
 class _Counter:

@@ -1022,34 +1022,29 @@ def test_training_lowers_the_loss(taught):
         assert last.scalars["loss"][-1] < first.scalars["loss"][-1]
 
 
-def test_twins_are_trained_with_what_their_form_asks(taught, monkeypatch):
-    """Checkpoints have a name for the faces' own pairs alone: others would take theirs."""
-    calls = []
+def test_a_twin_is_trained_with_what_its_form_asks(taught, monkeypatch):
+    """Under a name of its own, since checkpoints are known by it."""
+    calls, names = [], set()
 
     def train_on_pairs(*given, name):
-        calls.append((given, name))
-        return f"network {len(calls)}", f"history {len(calls)}"
+        calls.append(given)
+        names.add(name)
+        return "network", "history"
 
     monkeypatch.setattr(taught, "train_on_pairs", train_on_pairs)
-    for name in ("train", "face_parts", "face_pairs"):
+    for name in ("train", "face_parts"):
         monkeypatch.setattr(taught, name, [name], raising=False)
-    found = taught.train_twins("target", "β-VAE", 7), calls[:]
-    calls.clear()
-    other = taught.train_twins("input", "InfoVAE", 8, ["wrong pairs"]), calls[:]
-    for (twins, histories), _ in (found, other):
-        assert twins == {"gated": "network 1", "ungated": "network 2"}
-        assert histories == {"gated": "history 1", "ungated": "history 2"}
-    for made, form, family, steps, pairs, sigma in (
-        (found[1], "target", "β-VAE", 7, ["face_pairs"], 0.05),
-        (other[1], "input", "InfoVAE", 8, ["wrong pairs"], 0.1),
+    for form, family, pairs, sigma in (
+        ("target", "β-VAE", ["face_pairs"], 0.05),
+        ("input", "InfoVAE", ["wrong pairs"], 0.1),
     ):
-        assert [given[3] for given, _ in made] == list(taught.LOSSES[form].values())
-        for given, _ in made:
-            assert given[:3] == (["train"], ["face_parts"], pairs)
-            assert given[4:] == (taught.FAMILIES[family], steps, sigma)
-    assert len({name for _, name in found[1]}) == 2
-    assert all("target" in name and "β-VAE" in name for _, name in found[1])
-    assert [name for _, name in other[1]] == [None, None]
+        for twin, loss in taught.LOSSES[form].items():
+            given = form, family, twin, 7, pairs
+            assert taught.train_twin(*given) == ("network", "history")
+            taught.train_twin(*given, "10% wrong")
+            expected = ["train"], ["face_parts"], pairs, loss, taught.FAMILIES[family], 7, sigma
+            assert calls[-2:] == [expected, expected]
+    assert len(names) == len(calls) == 8
 
 
 # --- measures ------------------------------------------------------------------------------------
@@ -1226,26 +1221,22 @@ def test_other_images_teach_both_twins(taught, monkeypatch):
         assert (name, n, device) == ("rooms", 50, taught.run.device)
         return images
 
-    def train_on_pairs(train, parts, pairs, loss, regulariser, steps, sigma):
+    def train_on_pairs(train, parts, pairs, loss, regulariser, steps, sigma, name):
         assert (len(train), train.image_shape, steps, sigma) == (40, (1, 2, 2), 3, 0.3)
         assert parts.columns == [[0, 2], [1]]
         assert parts.masks.sum(1).tolist() == [5, 5]
         assert all(map(torch.equal, pairs, taught.draw_pairs(train, parts, 40, taught.seed)))
         assert regulariser is taught.FAMILIES["β-VAE"]
-        calls.append(loss)
-        return Layout(), None
-
-    def scores(codes, test_codes, train, test, parts):
-        assert torch.equal(codes, train.floats().flatten(1))
-        assert torch.equal(test_codes, test.floats().flatten(1))
-        assert (len(train), len(test)) == (40, 10)
-        return {"D": len(calls)}
+        calls.append((loss, name))
+        return "vae", None
 
     monkeypatch.setattr(data, "load", load)
     monkeypatch.setattr(taught, "train_on_pairs", train_on_pairs)
-    monkeypatch.setattr(taught, "scores", scores)
-    assert taught.train_on("rooms") == {"gated": {"D": 1}, "ungated": {"D": 2}}
-    assert calls == list(taught.LOSSES["input"].values())
+    for twin in taught.LOSSES["input"]:
+        vae, images, held_out, parts = taught.train_on("rooms", twin)
+        assert (vae, len(images), len(held_out), parts.columns) == ("vae", 40, 10, [[0, 2], [1]])
+    assert [loss for loss, _ in calls] == list(taught.LOSSES["input"].values())
+    assert len({name for _, name in calls}) == 2
 
 
 def test_the_judge_learns_to_name_all_factors(taught, monkeypatch):

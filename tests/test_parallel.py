@@ -31,24 +31,24 @@ class Noise:
 
 def job(folder, seed, at_step=lambda: None):
     """A training that draws, with momentum, a falling rate and a running average."""
+    return train, folder, seed, at_step
 
-    def train():
-        torch.manual_seed(seed)
-        net = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.Conv2d(5, 3, 3))
-        optimizer = torch.optim.Adam(net.parameters(), 0.01)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
 
-        def loss(batch):
-            at_step()
-            noisy = batch[0] + torch.randn_like(batch[0])
-            return {"loss": net(noisy).square().mean()}
+def train(folder, seed, at_step):
+    torch.manual_seed(seed)
+    net = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.Conv2d(5, 3, 3))
+    optimizer = torch.optim.Adam(net.parameters(), 0.01)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
 
-        player = training.Player(loss, optimizer, scheduler=schedule)
-        where = folder / f"{seed}.safetensors"
-        history = training.train(net, player, Noise(), STEPS, checkpoint=where, checkpoint_every=10)
-        return net, history, torch.rand(1), os.getpid()
+    def loss(batch):
+        at_step()
+        noisy = batch[0] + torch.randn_like(batch[0])
+        return {"loss": net(noisy).square().mean()}
 
-    return train
+    player = training.Player(loss, optimizer, scheduler=schedule)
+    where = folder / f"{seed}.safetensors"
+    history = training.train(net, player, Noise(), STEPS, checkpoint=where, checkpoint_every=10)
+    return net, history, torch.rand(1), os.getpid()
 
 
 @pytest.fixture(autouse=True)
