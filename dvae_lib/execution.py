@@ -130,9 +130,9 @@ def run_all(jobs: list[Job], workers: int = 1, threads: int | None = None) -> li
 
 def _execute_apart(job, number, workers, threads):
     # Kernels inherit this; two notebooks side by side must not fight for the cores.
-    share = max(1, (os.cpu_count() or 1) // workers)
-    chosen = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = str(threads or chosen or share)
+    share = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // workers))
+    os.environ["OMP_NUM_THREADS"] = str(threads or share)
+    os.environ["DVAE_CORES"] = share  # for parallel.trainings
     return execute(job, 1 + number % workers)
 
 

@@ -30,14 +30,15 @@ def trainings(jobs: Mapping[K, tuple]) -> dict[K, Any]:
 
     jobs: {name: (function, *its arguments)}. The function makes a network from a seed of its own,
     and trains it by `training.train` with a checkpoint of its own. On Linux without a GPU, as many
-    jobs at a time as torch has threads run ahead in processes with one thread each. Such a process
+    jobs at a time as there are cores run ahead in processes with one thread each. Such a process
     leaves its finished checkpoints and nothing else; the job that is then called here takes them up
     and trains nothing again. What ended a process before its time is met here, too: the job goes on
-    from the last checkpoint. Elsewhere, and with one thread, jobs are called one after the other.
+    from the last checkpoint. Elsewhere, and with one core, jobs are called one after the other.
     The networks are the same, to the bit where torch has one thread.
     """
     threads = torch.get_num_threads()
-    workers = min(len(jobs), threads)
+    # A kernel of a sweep has one thread, for repeatable numbers, and yet its share of the cores.
+    workers = min(len(jobs), int(os.environ.get("DVAE_CORES", threads)))
     if workers > 1 and sys.platform == "linux" and not torch.cuda.is_available():
         _ahead(list(jobs.values()), workers)
         torch.set_num_threads(1)  # should one have to go on here

@@ -482,16 +482,22 @@ def test_a_long_run_stores_rows_and_weights_and_leaves_the_notebook(demo, runs, 
     assert Sweep.read("demo").select("long") == [long]
 
 
+HALF = str(max(1, os.cpu_count() // 2))
+
+
 @pytest.mark.parametrize(
-    ("chosen", "asked", "threads"),
-    [("3", None, "3"), ("3", 1, "1"), ("", None, str(max(1, os.cpu_count() // 2)))],
+    ("chosen", "asked", "threads", "cores"),
+    [("3", None, "3", "3"), ("3", 1, "1", "3"), ("", None, HALF, HALF), ("", 1, "1", HALF)],
 )
 def test_a_kernel_has_the_threads_that_were_asked_for_or_chosen(
-    chosen, asked, threads, monkeypatch
+    chosen, asked, threads, cores, monkeypatch
 ):
+    """And its trainings the cores (parallel.trainings)."""
     monkeypatch.setenv("OMP_NUM_THREADS", chosen)
-    monkeypatch.setattr(execution, "execute", lambda *_: os.environ["OMP_NUM_THREADS"])
-    assert execution._execute_apart(Job("demo"), 0, 2, asked) == threads
+    monkeypatch.setenv("DVAE_CORES", "")
+    monkeypatch.setattr(execution, "execute", lambda *_: dict(os.environ))
+    seen = execution._execute_apart(Job("demo"), 0, 2, asked)
+    assert (seen["OMP_NUM_THREADS"], seen["DVAE_CORES"]) == (threads, cores)
 
 
 # --- commits and verdicts ------------------------------------------------------------------------

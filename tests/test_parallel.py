@@ -52,7 +52,8 @@ def train(folder, seed, at_step):
 
 
 @pytest.fixture(autouse=True)
-def two_threads():
+def two_threads(monkeypatch):
+    monkeypatch.delenv("DVAE_CORES", raising=False)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
@@ -129,9 +130,12 @@ def test_what_a_training_raises_is_raised_here(tmp_path):
         parallel.trainings({"0": job(tmp_path, 0), "1": job(tmp_path, 1, fail)})
 
 
-def test_with_one_thread_nothing_is_forked(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("threads", "cores"), [(1, None), (2, "1")])
+def test_with_one_core_nothing_is_forked(threads, cores, tmp_path, monkeypatch):
     monkeypatch.setattr(parallel, "_ahead", None)
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
+    if cores:
+        monkeypatch.setenv("DVAE_CORES", cores)
     assert set(parallel.trainings({"a": job(tmp_path, 0), "b": job(tmp_path, 1)})) == {"a", "b"}
 
 
