@@ -7,6 +7,7 @@ dies, the scheduler gives its runs to another.
 
 import contextlib
 import functools
+import logging
 import multiprocessing
 from collections.abc import Callable, Generator
 
@@ -29,7 +30,11 @@ def connected(address: str, workers: int = 1) -> Generator[Callable]:
     with contextlib.ExitStack() as stack:
         if address == "local":
             local = LocalCluster(
-                n_workers=workers, threads_per_worker=1, processes=False, dashboard_address=None
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=False,
+                dashboard_address=None,
+                silence_logs=logging.ERROR,  # it warns of each run that Ctrl-C ends
             )
             address = stack.enter_context(local).scheduler_address
         client = stack.enter_context(Client(address))

@@ -197,7 +197,7 @@ def test_a_sweep_on_a_cluster_is_one_without(home, runs, monkeypatch):
         running = client.submit(cluster._run, execution._execute_apart, call, home.commit)
         wait_until(lambda: any(map(psutil.pid_exists, home.kernels())))
     wait_until(lambda: not any(map(psutil.pid_exists, home.kernels())))
-    assert not running.done()
+    assert running.cancelled()
 
     # A worker with other code is refused: before a run, and where it changes during a sweep.
     with cluster.connected(address) as each:
