@@ -64,6 +64,12 @@ def _parser():
         dest="parameters",
         help="values of a parameter; with several -p every combination is run",
     )
+    sweep.add_argument(
+        "--cluster",
+        default="",
+        metavar="ADDRESS",
+        help="of a Dask scheduler, whose workers run them; local starts one with --workers workers",
+    )
     sweep.set_defaults(act=_sweep)
 
     for command in (run, sweep):
@@ -132,7 +138,13 @@ def _sweep(options):
             raise ValueError(f"-p {text}: write name=value1,value2")
         settings[name] = [_value(value) for value in values.split(",")]
     outcomes, path, left_out = execution.sweep(
-        options.notebook, options.seeds, settings, options.tier, options.device, options.workers
+        options.notebook,
+        options.seeds,
+        settings,
+        options.tier,
+        options.device,
+        options.workers,
+        options.cluster,
     )
     status = _report(outcomes)
     print(f"{len(outcomes)} runs executed; results gathered in {path}")

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -81,15 +81,16 @@ class Outcome:
         return not self.error and not self.refuted
 
 
-def check(jobs: list[Job]) -> None:
+def check(jobs: list[Job], here: bool = True) -> None:
     """Raise ValueError for what can be known to fail before anything is run.
 
     That is a notebook, tier, seed, device or parameter that there is not, listing what exists, and
-    a damaged file of stored runs, naming it and the fix.
+    a damaged file of stored runs, naming it and the fix. here: False if other machines run them,
+    which may have other devices.
     """
     from papermill import inspect_notebook
 
-    for device in {job.device for job in jobs} - {"auto", "cpu"}:
+    for device in {job.device for job in jobs if here} - {"auto", "cpu"}:
         from .workbook import pick_device  # imports PyTorch, which takes seconds
 
         pick_device(device)
@@ -110,17 +111,23 @@ def check(jobs: list[Job]) -> None:
                 )
 
 
-def run_all(jobs: list[Job], workers: int = 1, threads: int | None = None) -> list[Outcome]:
+def run_all(
+    jobs: list[Job],
+    workers: int = 1,
+    threads: int | None = None,
+    each: Callable = processes.each,
+) -> list[Outcome]:
     """Execute jobs, `workers` at a time, with a progress bar over jobs and one over cells each.
 
     threads: of each kernel, by default what OMP_NUM_THREADS says, else its share of the cores.
+    each: what runs them; see cluster.connected.
     """
-    check(jobs)
+    check(jobs, here=each is processes.each)
     calls = [(job, k, workers, threads) for k, job in enumerate(jobs)]
     outcomes = {}
     with (
         tqdm(total=len(jobs), desc="notebooks", unit="notebook") as bar,
-        contextlib.closing(processes.each(_execute_apart, calls, workers)) as done,
+        contextlib.closing(each(_execute_apart, calls, workers)) as done,
     ):
         for k, outcome, error in done:
             outcomes[k] = outcome or Outcome(jobs[k], 0.0, error=error)
@@ -209,13 +216,14 @@ def sweep(
     tier: str = "classroom",
     device: str = "auto",
     workers: int = 1,
+    cluster: str = "",
 ) -> tuple[list[Outcome], Path, list]:
     """Execute a notebook once a seed and setting, and gather the rows into notebooks/results/.
 
     settings: a dict from a parameter to its values; every combination is run. Each kernel has one
     thread, so that a number does not depend on how many ran at a time. Runs that are finished,
     with the present code, are not run again; failed ones are reported and kept out. Stored runs
-    whose code gives other numbers are left out.
+    whose code gives other numbers are left out. cluster: see cluster.connected; "" for none.
 
     Returns (outcomes of what was executed, path of the gathered results, runs left out).
     Raises ValueError where notebooks/ or dvae_lib/ has uncommitted changes.
@@ -227,10 +235,16 @@ def sweep(
         for seed in seeds
     ]
     commit = commits.clean_commit()
-    check(jobs)
+    check(jobs, here=cluster in ("", "local"))
     left = [job for job in jobs if finished(job, commit) is None]
-    witness = run_witness(jobs[0].notebook)
-    outcomes = run_all(left, workers, threads=1)
+    pool = contextlib.nullcontext(processes.each)
+    if cluster:
+        from .cluster import connected  # needs an extra
+
+        pool = connected(cluster, workers)
+    with pool as each:
+        witness = run_witness(jobs[0].notebook)
+        outcomes = run_all(left, workers, 1, each)
     records = [record for job in jobs if (record := finished(job, commit))]
     left_out, path = gather(jobs[0].notebook, tier, records, witness)
     return outcomes, path, left_out

@@ -43,25 +43,31 @@ def leader() -> int:
     return process.pid
 
 
-def each(function: Callable, jobs: Iterable[tuple], workers: int = 1) -> Generator[tuple]:
+def each(
+    function: Callable,
+    jobs: Iterable[tuple],
+    workers: int = 1,
+    wanted: Callable[[], bool] = lambda: True,
+) -> Generator[tuple]:
     """Call function(*job) for each of jobs, `workers` at a time, in a new process each.
 
     function and jobs must be picklable. Yields (number of the job, value, error) as they are done:
     error is "", or a sentence on what the call raised or what ended its process, and value then
-    None. When the caller stops, by an exception or by closing the generator, so do all processes.
+    None. When the caller stops, by an exception or by closing the generator, so do all processes;
+    within a second also where `wanted` returns False.
     Raises ValueError for fewer workers than one.
     """
     if workers < 1:
         raise ValueError(f"workers {workers}; choose 1 or more")
     waiting, running = list(enumerate(jobs))[::-1], {}
     try:
-        while waiting or running:
+        while (waiting or running) and wanted():
             while waiting and len(running) < workers:
                 number, job = waiting.pop()
                 with _interrupts_wait():
                     process, answer = _start(function, job)
                     running[answer] = number, process
-            for answer in wait(list(running)):
+            for answer in wait(list(running), timeout=1):
                 number, process = running[answer]
                 result = _received(answer, process)
                 del running[answer]

@@ -140,7 +140,7 @@ def demo(checkout, monkeypatch):
     write_demo(checkout)
     calls = []
 
-    def run_all(jobs, workers=1, threads=None):
+    def run_all(jobs, *_, **__):
         execution.check(jobs)
         calls.extend(jobs)
         return [execution.execute(job) for job in jobs]
