@@ -9,6 +9,7 @@ Goal: two workers do at least 0.9 of twice the work of one.
 """
 
 import contextlib
+import functools
 import json
 import os
 import statistics
@@ -25,6 +26,8 @@ from distributed import Client
 
 from dvae_lib import cluster, execution, paths, processes
 from dvae_lib.execution import Job, Outcome
+
+execution.tqdm = functools.partial(execution.tqdm, disable=True)
 
 RUNS, WORK = 6, 10  # runs a case; seconds of computing in each
 RESULTS, BYTES = 300, 500_000  # a stored notebook has up to 700 kB
@@ -55,7 +58,8 @@ def make(folder):
     for arguments in (["add", "."], [*who, "commit", "-q", "-m", "demo"]):
         subprocess.run(["git", *arguments], cwd=folder, check=True)
     paths.__file__ = str(folder / "dvae_lib" / "paths.py")
-    os.environ |= {"PYTHONPATH": str(folder), "TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"}
+    sys.path.insert(0, str(folder))  # for processes of runs
+    os.environ |= {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
 
 
 @contextlib.contextmanager
