@@ -1233,8 +1233,8 @@ def test_other_images_teach_both_twins(taught, monkeypatch):
     monkeypatch.setattr(data, "load", load)
     monkeypatch.setattr(taught, "train_on_pairs", train_on_pairs)
     for twin in taught.LOSSES["input"]:
-        vae, images, held_out, parts = taught.train_on("rooms", twin)
-        assert (vae, len(images), len(held_out), parts.columns) == ("vae", 40, 10, [[0, 2], [1]])
+        vae, kept, held_out, parts = taught.train_on("rooms", twin)
+        assert (vae, len(kept), len(held_out), parts.columns) == ("vae", 40, 10, [[0, 2], [1]])
     assert [loss for loss, _ in calls] == list(taught.LOSSES["input"].values())
     assert len({name for _, name in calls}) == 2
 
