@@ -500,6 +500,53 @@ def test_a_kernel_has_the_threads_that_were_asked_for_or_chosen(
     assert (seen["OMP_NUM_THREADS"], seen["DVAE_CORES"]) == (threads, cores)
 
 
+SIDE_BY_SIDE = [
+    "import os\n\nimport torch\nfrom torch import nn\n\nfrom dvae_lib import parallel, training",
+    """class Noise:
+    def __getitem__(self, step):
+        return (torch.rand(4, 3, generator=torch.Generator().manual_seed(step)),)
+
+    def __repr__(self):
+        return "Noise"
+
+
+def train(of_seed):
+    torch.manual_seed(of_seed)
+    net = nn.Linear(3, 1)
+    with (run.folder / "processes.txt").open("a") as file:
+        file.write(f"{os.getpid()} ")
+    player = training.Player(
+        lambda batch: {"loss": (net(batch[0]) + torch.randn(4, 1)).square().mean()},
+        torch.optim.Adam(net.parameters()),
+    )
+    where = run.folder / f"{of_seed}.safetensors"
+    training.train(net, player, Noise(), 30, checkpoint=where)
+    return net.weight.sum().item()""",
+    """for of_seed, value in parallel.trainings({k: (train, k) for k in range(3)}).items():
+    run.record(f"weight {of_seed}", value)
+run.record("processes", len({*(run.folder / "processes.txt").read_text().split()}))""",
+]
+
+
+@pytest.mark.skipif(sys.platform != "linux" or torch.cuda.is_available(), reason="no forks there")
+@pytest.mark.notebook
+def test_a_kernel_trains_side_by_side_and_shows_nothing_of_it(demo, monkeypatch, runs):
+    demo.write("demo", DEMO[0], *SIDE_BY_SIDE, parameters=PARAMETERS_OF_DEMO)
+    seen = {}
+    for cores in ("1", "2"):
+        monkeypatch.setenv("OMP_NUM_THREADS", cores)
+        (outcome,) = execution.run_all([Job("demo", "smoke", int(cores))], threads=1)
+        assert outcome.error == ""
+        folder = runs / "demo" / f"smoke-seed{cores}"
+        seen[cores] = values(files.read_json(folder / "results.json"))
+        executed = nbformat.read(folder / "demo.ipynb", as_version=4)
+        shown = [o for cell in executed.cells for o in cell.get("outputs", ())]
+        assert not [o for o in shown if o.output_type in ("stream", "error")]
+    assert (seen["1"].pop("processes"), seen["2"].pop("processes")) == (1, 4)
+    assert seen["1"] == seen["2"]
+    assert len(seen["1"]) == 3
+
+
 # --- commits and verdicts ------------------------------------------------------------------------
 
 
