@@ -40,8 +40,8 @@ def factorvae_score(
     won = []
     for first in range(0, votes + votes // 2, CHUNK):
         n = min(CHUNK, votes + votes // 2 - first)
-        factor, rows = _draw(factors, n, batch, generator)
-        drawn = codes[rows]
+        factor, anchor = draw_factor_and_levels(factors, n, generator)
+        drawn = codes[rows_of_level(factors, factor, anchor, batch, generator)]
         variance = _gini(drawn) if discrete else drawn.var(1, correction=0)
         relative = torch.where(usable, variance / torch.where(usable, spread, 1), torch.inf)
         won.append(torch.stack([factor, relative.argmin(1).cpu()], 1))
@@ -63,16 +63,22 @@ class _Formula:
         return {"FactorVAE score": means["hit"]}, self.table
 
 
-def _draw(factors, n, batch, generator):
-    """n factors, and for each the rows (n, batch) of samples that share a level of it."""
+def draw_factor_and_levels(factors, n, generator, together=1):
+    """n factors, `together` neighbours being the same, and a row each whose level is meant."""
     samples, n_factors = factors.shape
-    factor = torch.randint(n_factors, (n,), generator=generator)
-    # The level of a random sample; its samples are one run of the rows sorted by that factor.
-    anchor = torch.randint(samples, (n,), generator=generator)
+    factor = torch.randint(n_factors, (n // together,), generator=generator)
+    # The level of a random sample: frequent levels are drawn more often.
+    return factor.repeat_interleave(together), torch.randint(samples, (n,), generator=generator)
+
+
+def rows_of_level(factors, factor, anchor, batch, generator):
+    """Rows (n, batch) of samples that share the level of anchor[k] in factor[k]."""
+    n = len(factor)
     position = torch.rand(n, batch, generator=generator, dtype=torch.float64)
     rows = torch.empty(n, batch, dtype=torch.int64)
     levels = factors.cpu()
-    for i in range(n_factors):
+    for i in range(factors.shape[1]):
+        # The samples of a level are one run of the rows sorted by that factor.
         order = levels[:, i].argsort(stable=True)
         run = levels[order, i]
         chosen = factor == i
@@ -80,7 +86,7 @@ def _draw(factors, n, batch, generator):
         start, stop = (torch.searchsorted(run, level, right=side) for side in (False, True))
         inside = (position[chosen] * (stop - start)[:, None]).long()
         rows[chosen] = order[start[:, None] + inside]
-    return factor, rows.to(factors.device)
+    return rows.to(factors.device)
 
 
 def _gini(labels):

@@ -6,11 +6,14 @@ from functools import cached_property
 
 from ..bars import Bar
 from ..tables import Table
-from . import information_scores
+from . import information_by_axis, information_scores
+from .betavae import betavae_score
 from .dci import dci
+from .dci_es import dci_es
 from .factorvae import factorvae_score
 from .infomec import infomec
 from .information import Values
+from .irs import irs
 from .probes import explicitness, sap
 from .score import Score
 
@@ -34,7 +37,16 @@ METRICS = {
     "explicitness": lambda s: explicitness(s.codes, s.factors, test=s.test),
     "FactorVAE score": lambda s: factorvae_score(s.codes, s.factors, discrete=s.discrete),
     "DCI": lambda s: dci(s.codes, s.factors, test=s.test),
+    "β-VAE score": lambda s: betavae_score(s.codes, s.factors, discrete=s.discrete),
+    "MIG-sup": lambda s: information_by_axis.mig_sup(s.codes, s.factors, discrete=s.discrete),
+    "DCIMIG": lambda s: information_by_axis.dcimig(s.codes, s.factors, discrete=s.discrete),
+    "minimality and sufficiency": lambda s: information_by_axis.minimality_sufficiency(
+        s.codes, s.factors, discrete=s.discrete
+    ),
+    "IRS": lambda s: irs(s.codes, s.factors),
+    "DCI-ES": lambda s: dci_es(s.codes, s.factors),
 }
+USUAL = tuple(METRICS)[:7]  # those of notebook 03
 
 
 @dataclass(frozen=True)
@@ -53,8 +65,9 @@ class Report:
         rows = [("metric", "value", "95 % interval", "")]
         for score in self.scores.values():
             for name, value in score.scalars.items():
-                low, high = self.intervals[name]
-                rows.append((name, f"{value:.3f}", f"{low:.3f} to {high:.3f}", score.how))
+                interval = self.intervals.get(name)  # some have none
+                words = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
+                rows.append((name, f"{value:.3f}", words, score.how))
         return Table(rows)
 
     def __repr__(self):
@@ -67,7 +80,7 @@ class Report:
 def report(
     codes: Values,
     factors: Values,
-    which: Sequence[str] = tuple(METRICS),
+    which: Sequence[str] = USUAL,
     *,
     test: tuple | None = None,
     discrete: bool | None = None,
