@@ -1,6 +1,7 @@
 """The score of the FactorVAE paper: which axis stays still while a factor is held?"""
 
 import torch
+from torch import Tensor
 
 from .information import Values, check
 from .score import Score
@@ -63,7 +64,9 @@ class _Formula:
         return {"FactorVAE score": means["hit"]}, self.table
 
 
-def draw_factor_and_levels(factors, n, generator, together=1):
+def draw_factor_and_levels(
+    factors: Tensor, n: int, generator: torch.Generator, together: int = 1
+) -> tuple[Tensor, Tensor]:
     """n factors, `together` neighbours being the same, and a row each whose level is meant."""
     samples, n_factors = factors.shape
     factor = torch.randint(n_factors, (n // together,), generator=generator)
@@ -71,7 +74,9 @@ def draw_factor_and_levels(factors, n, generator, together=1):
     return factor.repeat_interleave(together), torch.randint(samples, (n,), generator=generator)
 
 
-def rows_of_level(factors, factor, anchor, batch, generator):
+def rows_of_level(
+    factors: Tensor, factor: Tensor, anchor: Tensor, batch: int, generator: torch.Generator
+) -> Tensor:
     """Rows (n, batch) of samples that share the level of anchor[k] in factor[k]."""
     n = len(factor)
     position = torch.rand(n, batch, generator=generator, dtype=torch.float64)
