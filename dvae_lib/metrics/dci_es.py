@@ -12,7 +12,7 @@ DEPTHS = 10  # capacities: trees of depth 1 to 10
 
 
 def dci_es(codes: Values, factors: Values) -> Score:
-    """Explicitness E and size S (Eastwood et al. 2023, section 4): a Score {"E", "S"}.
+    """Explicitness E and size S (Eastwood et al. 2023): a Score {"E", "S"}.
 
     With D, C and I of `dci` they make DCI-ES. codes: (N, L), labels count as numbers; factors
     (N, K): int64 levels, or floats for factors without levels. A probe of growing capacity, here a

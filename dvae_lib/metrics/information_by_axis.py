@@ -22,7 +22,7 @@ def _best_and_gap(matrix):
 def mig_sup(
     codes: Values, factors: Values, *, bins: int = 20, discrete: bool | None = None
 ) -> Score:
-    """MIG-sup (Li et al. 2020, section 3.4), in [0, 1]: a Score {"MIG-sup"}.
+    """MIG-sup (Li et al. 2020), in [0, 1]: a Score {"MIG-sup"}.
 
     MIG the other way round. For each axis, how much more it tells about its best factor than about
     the second best, in units of the factors' entropies; averaged over *all* axes. An axis that
@@ -47,7 +47,7 @@ def _mig_sup(means):
 def dcimig(
     codes: Values, factors: Values, *, bins: int = 20, discrete: bool | None = None
 ) -> Score:
-    """DCIMIG, or 3CharM (Sepliarskaia et al. 2019, section 5), in [0, 1]: a Score {"DCIMIG"}.
+    """DCIMIG, or 3CharM (Sepliarskaia et al. 2019), in [0, 1]: a Score {"DCIMIG"}.
 
     Each axis is given to its best factor, with the gap to the second best, in nats. A factor has
     the largest gap among its axes, or 0 if it has none; the sum over factors is divided by the sum

@@ -9,7 +9,7 @@ FAR = 0.99  # quantile of the deviations that stands for the largest, as in dise
 
 
 def irs(codes: Values, factors: Values) -> Score:
-    """Interventional robustness (Suter et al. 2019, section 4), at most 1: a Score {"IRS"}.
+    """Interventional robustness (Suter et al. 2019), at most 1: a Score {"IRS"}.
 
     codes: (N, L), labels count as numbers; factors: int64 (N, K). While factor i has a level, how
     far does z_j go from its mean at that level? That distance (the .99 quantile, for the maximum
