@@ -244,6 +244,11 @@ def mixture_without_gradients(real, fake, e):
         return torch.lerp(fake, real, e).requires_grad_()
 
 
+def mixture_of_leaves(real, fake, e):
+    """Asks for gradients of what was given."""
+    return e * real.requires_grad_() + (1 - e) * fake
+
+
 def mixture_in_place(real, fake, e):
     mixed = real.data.mul_(e).add_((1 - e) * fake)
     return mixed.detach().requires_grad_()
@@ -349,6 +354,7 @@ WRONG = [
     ("wasserstein", "average over images", with_generator(lambda real, fake: -fake)),
     ("wasserstein", "average over images", wasserstein_with(lambda r, f: f - r.mean())),
     ("wasserstein", "average each by itself", wasserstein_with(lambda r, f: (f - r).mean())),
+    ("wasserstein", "in place", lambda r, f: (f.sub_(r.mean()).mean(), -f.mean())),
     ("wasserstein", "swapped", lambda r, f: (-f.mean(), difference(r, f))),
     ("wasserstein", "minus the difference", wasserstein_with(lambda r, f: -difference(r, f))),
     ("wasserstein", "not sums", wasserstein_with(lambda r, f: f.sum() - r.sum())),
@@ -392,6 +398,8 @@ WRONG = [
     ("penalty", "torch.rand, not", e_by(lambda *a: share(*a).round())),
     ("penalty", "torch.rand, not", e_by(lambda *a: 0.5 + share(*a) / 2)),
     ("penalty", "leave real and fake", penalty_with(mix=mixture_in_place)),
+    ("penalty", "leave real and fake", penalty_with(mix=mixture_of_leaves)),
+    ("penalty", "B is not 64", e_by(lambda real, fake: torch.rand(64, 1, 1))),
     ("penalty", "backward.. fills", penalty_by_backward),
     ("penalty", "e and 1 - e", penalty_with(mix=shares_that_are(lambda e: (e, 1)))),
     ("penalty", "e and 1 - e", penalty_with(mix=shares_that_are(lambda e: (e, e)))),
@@ -425,7 +433,7 @@ WRONG = [
     ("penalty", "create_graph", penalty_with(slopes=partial(slope, create_graph=False))),
     ("penalty", "create_graph", norm_by(lambda slopes: norms(slopes.detach()))),
     ("penalty", "create_graph", lambda *a: penalty_with()(*a).detach()),
-    ("penalty", "square first, average last", price_by(lambda norm: (norm.mean() - 1) ** 2)),
+    ("penalty", "average squares", price_by(lambda norm: (norm.mean() - 1) ** 2)),
     ("penalty", "detach the mixture", penalty_with(mix=undetached)),
     ("penalty", "detach the mixture", penalty_with(mix=detached_in_part("real"))),
     ("penalty", "detach the mixture", penalty_with(mix=detached_in_part("fake"))),
