@@ -72,8 +72,6 @@ def resume(path: Path, facts: dict, model: nn.Module, players: list) -> tuple[in
     torch.set_rng_state(tensors["rng.cpu"])
     if "rng.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["rng.cuda"])
-    if about["step"] < facts["steps"]:
-        print(f"{path.name}: goes on from step {about['step']:,}")
     return about["step"], about["history"]
 
 

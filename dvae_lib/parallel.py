@@ -40,18 +40,25 @@ def trainings(jobs: Mapping[K, tuple]) -> dict[K, Any]:
     # A kernel of a sweep has one thread, for repeatable numbers, and yet its share of the cores.
     workers = min(len(jobs), int(os.environ.get("DVAE_CORES", threads)))
     if workers > 1 and sys.platform == "linux" and not torch.cuda.is_available():
-        _ahead(list(jobs.values()), workers)
+        for name, resumed in zip(jobs, _ahead(list(jobs.values()), workers), strict=True):
+            if resumed:
+                print(f"{name}: went on from step {resumed:,} of an earlier training")
+        training.taking = True
         torch.set_num_threads(1)  # should one have to go on here
     try:
         return {name: function(*arguments) for name, (function, *arguments) in jobs.items()}
     finally:
+        training.taking = False
         torch.set_num_threads(threads)
 
 
-def _ahead(jobs: Sequence[tuple], workers: int) -> None:
-    """Call jobs in processes, `workers` at a time, with one progress bar over all their steps."""
+def _ahead(jobs: Sequence[tuple], workers: int) -> list[int]:
+    """Call jobs in processes, `workers` at a time, with one progress bar over all their steps.
+
+    Returns for each the steps of an earlier training that it went on from.
+    """
     fork = multiprocessing.get_context("fork")
-    steps = [fork.RawArray("q", 2) for _ in jobs]  # done, and of how many
+    steps = [fork.RawArray("q", 3) for _ in jobs]  # done, of how many, done before
     waiting = [
         fork.Process(target=_work, args=(os.getpid(), *each), daemon=True)
         for each in zip(jobs, steps, strict=True)
@@ -69,15 +76,16 @@ def _ahead(jobs: Sequence[tuple], workers: int) -> None:
                     running[process.sentinel] = process
                 for sentinel in wait(list(running), timeout=0.5):
                     running.pop(sentinel).join()
-                begun = [total for _, total in steps if total] or [1]
+                begun = [total for _, total, _ in steps if total] or [1]
                 bar.total = len(jobs) * sum(begun) // len(begun)
-                bar.n = sum(done for done, _ in steps)
+                bar.n = sum(done for done, _, _ in steps)
                 bar.refresh()
     finally:
         for process in running.values():
             process.kill()
         for process in running.values():
             process.join()
+    return [before for _, _, before in steps]
 
 
 def _work(parent, job, steps):
@@ -97,7 +105,8 @@ class _Counter:
 
     def __init__(self, steps: Any, total: int, initial: int, **_: Any) -> None:
         self.steps = steps
-        steps[0], steps[1] = steps[0] + initial, steps[1] + total
+        for k, more in enumerate((initial, total, initial)):
+            steps[k] += more
 
     def __enter__(self) -> "_Counter":
         return self

@@ -17,9 +17,10 @@ from .bars import Bar
 # Networks that this session has trained, with their steps: a cell that is run again goes on.
 _trained = weakref.WeakKeyDictionary()
 
-# Set in a process that trains ahead of the one that wants the network (parallel.trainings): its
-# finished checkpoint stays, for the other to take up.
+# Set by parallel.trainings. In a process that trains ahead of the one that wants the network, the
+# finished checkpoint stays; where it is taken up there is nothing to tell.
 ahead: bool = False
+taking: bool = False
 
 
 @dataclass
@@ -96,6 +97,8 @@ def train(
         facts = checkpoints.facts(checkpoint, model, players, batches, steps)
         first, kept = checkpoints.resume(checkpoint, facts, model, players)
         history = History(**kept)
+        if first and not (taking and first == steps):
+            print(f"{checkpoint.name}: goes on from step {first:,}")
     before = 0 if first else _trained.get(model, 0)
     _trained[model] = before + first
     if before:

@@ -122,6 +122,39 @@ def test_a_killed_process_costs_at_most_the_steps_since_its_checkpoint(expected,
     assert len(here) == STEPS - 20
 
 
+def test_what_an_earlier_training_left_is_taken_up_and_told(
+    expected, tmp_path, capsys, monkeypatch
+):
+    """As after a kill between the training ahead and its taking up, or in the midst of it."""
+    jobs = {f"{seed}": job(tmp_path, seed) for seed in range(3)}
+    calls = []
+
+    def stop():
+        calls.append(1)
+        if len(calls) == 25:
+            raise KeyboardInterrupt
+
+    torch.set_num_threads(1)
+    monkeypatch.setattr(training, "ahead", True)
+    train(*job(tmp_path, 0)[1:])
+    monkeypatch.setattr(training, "ahead", False)
+    with pytest.raises(KeyboardInterrupt):
+        train(*job(tmp_path, 1, stop)[1:])
+    torch.set_num_threads(2)
+    capsys.readouterr()
+    assert_same(parallel.trainings(jobs), expected)
+    told = capsys.readouterr().out.splitlines()
+    assert told == [
+        f"{k}: went on from step {n} of an earlier training" for k, n in ((0, 40), (1, 20))
+    ]
+    torch.set_num_threads(1)
+    monkeypatch.setattr(training, "ahead", True)
+    train(*job(tmp_path, 0)[1:])
+    monkeypatch.setattr(training, "ahead", False)
+    parallel.trainings({"0": jobs["0"]})
+    assert "0.safetensors: goes on from step 40" in capsys.readouterr().out
+
+
 def test_what_a_training_raises_is_raised_here(tmp_path):
     def fail():
         raise FloatingPointError("the loss is nan")
