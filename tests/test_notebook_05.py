@@ -718,7 +718,8 @@ def test_fitting_trains_the_network_and_leaves_the_recogniser(taught, tiny, digi
 
 
 def test_a_trained_recogniser_is_frozen(taught, codes, digits):
-    net = taught.train_recogniser(codes["hue"], taught.FreshDigits(digits, 16, 0), (3, 32, 32))
+    batches = taught.FreshDigits(digits, 16, 0)
+    net = taught.train_recogniser(codes["hue"], batches, (3, 32, 32), "hue")
     assert not net.training
     assert not any(p.requires_grad for p in net.parameters())
     assert net(digits.floats(range(2))).shape == (2, 2)
