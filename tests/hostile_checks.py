@@ -327,6 +327,8 @@ for name, module in list(sys.modules.items()):
             kind.faults = lambda self: []
     if name == "dvae_lib.kernel":
         module._strange = lambda value: ""
+    if name == "dvae_lib.kernel_state":
+        module._is_notebooks = lambda value: False
 ##
 """
     + LIAR
@@ -339,7 +341,7 @@ def square(x):
 FALSE["watchman_found_by_the_collector"] = """
 import gc
 for thing in gc.get_objects():
-    if type(thing).__name__ == "_State":
+    if type(thing).__name__ == "State":
         thing.faults = lambda: []
 get_ipython().ast_transformers.clear()
 import builtins

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from dvae_lib.data import faces, rasteriser
+from dvae_lib.data import face_model, faces, rasteriser
 
 PLAIN = dict(zip(faces.NAMES, (3, 0, 3, 4, 2, 4, 1, 2, 1, 1), strict=True))
 
@@ -122,7 +122,7 @@ def test_each_factor_changes_the_image_and_what_it_should(name):
     changed = (images[0] != images[1]).any(0)
     assert changed.sum() > 5
     given = faces.parameters(factors)
-    moved = not torch.equal(*faces.mesh(given))
+    moved = not torch.equal(*face_model.mesh(given))
     assert moved == (name in ("identity", "expression", "intensity", "yaw", "pitch"))
     if not moved:
         assert torch.equal(regions[0], regions[1])
@@ -139,11 +139,11 @@ def test_each_factor_changes_the_image_and_what_it_should(name):
 
 def test_the_pose_is_that_of_the_mesh():
     """The rotation is measured from what turns with the head, against the face looking ahead."""
-    head = faces._model(torch.device("cpu")).turns == 1
-    ahead = faces.mesh(faces.parameters(levels()))[0][:, head].double()
+    head = face_model._model(torch.device("cpu")).turns == 1
+    ahead = face_model.mesh(faces.parameters(levels()))[0][:, head].double()
     for yaw, pitch in ((0, 2), (8, 2), (4, 0), (4, 4), (7, 1)):
         given = faces.parameters(levels(yaw=yaw, pitch=pitch))
-        turned = faces.mesh(given)[0][:, head].double()
+        turned = face_model.mesh(given)[0][:, head].double()
         left, _, right = torch.linalg.svd((turned - turned.mean(1, True)) @ ahead.T)
         x, y, z = (left @ right)[:, 2]  # where the nose points to: x right, y up, z to the camera
         measured = torch.rad2deg(torch.stack([x.atan2(z), y.asin()]))
@@ -156,13 +156,15 @@ def test_a_nearer_camera_sees_the_same_face_in_more_pixels():
     """Half the width: two pixels for one, so that their averages are the middle of the picture."""
     given = faces.parameters(at_random(12, 3))
     far, far_face = faces.draw(given)
-    near, near_face = faces.draw(given, width=faces.WIDTH / 2)
+    near, near_face = faces.draw(given, width=face_model.WIDTH / 2)
     middle = slice(16, 48)
     halved = nn.functional.avg_pool2d(near.float(), 2)
     assert (halved - far[:, :, middle, middle].float()).abs().mean() < 1.5  # of 255: edges alone
     shares = nn.functional.avg_pool2d(near_face.float(), 2) - far_face[:, :, middle, middle].float()
     assert shares.abs().mean() < 0.03
-    raised = faces.draw(given, height=faces.HEIGHT + faces.WIDTH / 8)[0]  # an eighth: 8 pixels
+    raised = faces.draw(given, height=face_model.HEIGHT + face_model.WIDTH / 8)[
+        0
+    ]  # an eighth: 8 pixels
     assert (raised[:, :, 8:].float() - far[:, :, :-8].float()).abs().mean() < 3  # parallax
 
 
@@ -170,12 +172,12 @@ def test_identity_leaves_the_head_where_it_is():
     """The centre of the head stays within a tenth of a pixel, whoever it is."""
     people = faces.parameters(levels(60, identity=torch.arange(60) % 50))
     people = people._replace(style=torch.zeros(60, 4))
-    model = faces._model(torch.device("cpu"))
+    model = face_model._model(torch.device("cpu"))
     head = (model.turns == 1) & (model.masks["hanging"] == 0)
-    centre = faces.shape(people)[:, :, head].mean(2)
-    pixel = faces.WIDTH / faces.SIZE
+    centre = face_model.shape(people)[:, :, head].mean(2)
+    pixel = face_model.WIDTH / face_model.SIZE
     assert (centre - centre.mean(0)).norm(dim=1).max() < 0.1 * pixel
-    spread = faces.shape(people)[:50, :, head].std(0)
+    spread = face_model.shape(people)[:50, :, head].std(0)
     assert spread.norm(dim=0).mean() > 0.5 * pixel  # and yet they differ
 
 
@@ -183,7 +185,7 @@ def test_no_tooth_shows_in_a_neutral_mouth(monkeypatch):
     factors = levels(30, identity=torch.arange(30), yaw=torch.arange(30) % 9)
     opened = levels(expression=2)
     before, seen = faces.render(factors), faces.render(opened)
-    monkeypatch.setitem(faces.FIXED, "teeth", "#00ff00")
+    monkeypatch.setitem(face_model.FIXED, "teeth", "#00ff00")
     assert torch.equal(faces.render(factors), before)
     assert not torch.equal(faces.render(opened), seen)
 
@@ -291,8 +293,8 @@ def test_attributes_and_parameters_say_what_was_drawn():
     blink = faces.ACTIONS.index("eyeBlinkLeft")
     assert given.expression[:, blink].tolist() == [0, 0, 0, 1]
     # A nose that looks left lies left of the middle of the head.
-    x = faces.mesh(given)[:, 0]
-    nose = faces.mesh(faces.parameters(levels()))[0, 2].argmax()
+    x = face_model.mesh(given)[:, 0]
+    nose = face_model.mesh(faces.parameters(levels()))[0, 2].argmax()
     assert x[0, nose] < -0.5
     assert x[2, nose] > 0.5
     # The people of a seed are independent and standard normal.
@@ -302,6 +304,6 @@ def test_attributes_and_parameters_say_what_was_drawn():
 
 
 def test_the_model_is_small_and_its_licence_is_there():
-    assert faces.MODEL.stat().st_size < 1.5e6
-    text = faces.MODEL.with_name("faces_LICENSE.txt").read_text()
+    assert face_model.MODEL.stat().st_size < 1.5e6
+    text = face_model.MODEL.with_name("faces_LICENSE.txt").read_text()
     assert all(words in text for words in ("MakeHuman", "Mika Suominen", "CC0 1.0 Universal"))

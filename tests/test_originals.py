@@ -23,7 +23,7 @@ from PIL import Image
 from scipy.io import savemat
 from torchvision.datasets import CIFAR10, CelebA
 
-from dvae_lib.data import arrays, digits, originals, published, sprites
+from dvae_lib.data import arrays, digits, originals, photographs, published, sprites
 from dvae_lib.data.download import fetch
 from dvae_lib.data.factor_data import factors_of
 
@@ -597,7 +597,7 @@ def cifar10(tmp_path, monkeypatch):
 
 def test_cifar10(cifar10):
     folder, images = cifar10
-    train, test = originals.cifar10(folder), originals.cifar10(folder, split="test")
+    train, test = photographs.cifar10(folder), photographs.cifar10(folder, split="test")
     assert np.array_equal(train.images.permute(0, 2, 3, 1).numpy(), images[2:])
     assert np.array_equal(test.images.permute(0, 2, 3, 1).numpy(), images[:2])
     assert train.factors[:, 0].tolist() == [1, 9, 2, 9, 3, 9, 4, 9, 5, 9]
@@ -610,22 +610,22 @@ def test_a_damaged_cifar10_is_named(cifar10, damage):
     folder, _ = cifar10
     damage(folder / CIFAR10.base_folder / "data_batch_3")
     with pytest.raises(FileNotFoundError, match=r"missing or incomplete: .*'digits'") as caught:
-        originals.cifar10(folder)
+        photographs.cifar10(folder)
     assert str(folder) in str(caught.value)
 
 
 def test_cifar10_is_downloaded_and_unpacked(cifar10, server, tmp_path, monkeypatch):
     folder, _ = cifar10
-    expected = originals.cifar10(folder)
+    expected = photographs.cifar10(folder)
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
         archive.add(folder / CIFAR10.base_folder, CIFAR10.base_folder)
     server.content = buffer.getvalue()
     monkeypatch.setattr(CIFAR10, "url", server.url)
     monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(server.content).hexdigest())
-    data = originals.cifar10(tmp_path / "new", download=True)
+    data = photographs.cifar10(tmp_path / "new", download=True)
     assert torch.equal(data.images, expected.images)
-    originals.cifar10(tmp_path / "new", download=True)
+    photographs.cifar10(tmp_path / "new", download=True)
     assert len(server.ranges) == 1
 
 
@@ -674,7 +674,7 @@ def celeba(tmp_path, monkeypatch):
 )
 def test_celeba(celeba, split, rows):
     folder, attributes = celeba
-    data = originals.celeba(folder, split=split, n="all", size=37)
+    data = photographs.celeba(folder, split=split, n="all", size=37)
     assert data.images.shape == (len(rows), 3, 37, 37)
     position = 4 * torch.arange(37) + 1.5  # of the mean of 4 pixels in the central square
     for image, row in zip(data.images, rows, strict=True):
@@ -690,7 +690,7 @@ def test_celeba(celeba, split, rows):
 
 def test_celeba_draws_n_images(celeba):
     folder, attributes = celeba
-    data = originals.celeba(folder, n=2, seed=5)
+    data = photographs.celeba(folder, n=2, seed=5)
     assert data.images.shape == (2, 3, 64, 64)
     for image, factors in zip(data.images, data.factors.numpy(), strict=True):
         row = round(float(image[2].float().mean()) / 30)
@@ -702,13 +702,13 @@ def test_a_damaged_celeba_is_named(celeba):
     images = folder / "celeba" / "img_align_celeba"
     truncate(images / "000002.jpg")
     with pytest.raises(ValueError, match=r"000002\.jpg is damaged"):
-        originals.celeba(folder, n="all")
+        photographs.celeba(folder, n="all")
     (images / "000002.jpg").unlink()
     with pytest.raises(FileNotFoundError, match=r"000002\.jpg is missing .*unpack it again"):
-        originals.celeba(folder, n="all")
+        photographs.celeba(folder, n="all")
     flip_a_bit(folder / "celeba" / "list_attr_celeba.txt")
     with pytest.raises(FileNotFoundError, match=r"missing or incomplete: .*'faces'"):
-        originals.celeba(folder, n="all")
+        photographs.celeba(folder, n="all")
 
 
 # What all have in common
@@ -735,7 +735,7 @@ def test_a_wrong_n_is_named(mpi3d, n):
         originals.mpi3d(mpi3d[0], "real_complex", n=n)
 
 
-@pytest.mark.parametrize("load", [originals.cifar10, originals.celeba])
+@pytest.mark.parametrize("load", [photographs.cifar10, photographs.celeba])
 def test_an_unknown_split_is_named(tmp_path, load):
     with pytest.raises(ValueError, match="split 'all'; choose 'train'"):
         load(tmp_path, split="all")

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from PIL import Image
 
-from dvae_lib import data, figures, pages, widgets
+from dvae_lib import data, figures, live, pages, widgets
 from dvae_lib.data import FactorData, sprites
 
 
@@ -247,14 +247,14 @@ def test_a_figure_that_is_drawn_again_is_laid_out_once():
         return figure, axes.plot([0, 1], [0, height])[0]
 
     figure, drawn = line(1)
-    first = widgets.png(figure)
+    first = live.png(figure)
     layout = figure.get_layout_engine()
     assert layout is None or isinstance(layout, PlaceHolderLayoutEngine)
     drawn.set_ydata([0, 0.5])
-    second = widgets.png(figure)
+    second = live.png(figure)
     drawn.set_ydata([0, 1])
-    assert widgets.png(figure) == first != second
-    assert widgets.png(line(1)[0]) == first
+    assert live.png(figure) == first != second
+    assert live.png(line(1)[0]) == first
 
 
 CHANGES = [
@@ -287,15 +287,15 @@ def test_ticks_and_labels_are_drawn_again_only_when_they_change(monkeypatch):
 
     kept, axes = fresh()
     (line,) = axes.plot([0, 1], [0, 1])
-    widgets.png(kept)
+    live.png(kept)
     for number in range(len(CHANGES) + 1):
         for change in CHANGES[:number][-1:]:
             change(axes)
-        widgets.png(kept)
+        live.png(kept)
         del drawn[:]
         line.set_ydata([0, 1 - number / 20])
         axes.set_title(f"{number} changes")
-        picture = widgets.png(kept)
+        picture = live.png(kept)
         assert drawn == [], number
         other, its_axes = fresh()
         its_axes.plot([0, 1], [0, 1 - number / 20])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import tables
+from . import published
 from .factor_data import Batches, FactorData, to_uint8
 
 SETS = {
@@ -24,8 +25,8 @@ SETS = {
     "isaac3d": "originals.isaac3d",
     "cars3d": "originals.cars3d",
     "smallnorb": "originals.smallnorb",
-    "cifar10": "originals.cifar10",
-    "celeba": "originals.celeba",
+    "cifar10": "photographs.cifar10",
+    "celeba": "photographs.celeba",
 }
 
 COLUMNS = ("images", "factors", "source", "licence", "stands_in_for")
@@ -56,7 +57,7 @@ def catalogue() -> tables.Table:
     rows = []
     for name in SETS:
         module, function = _place(name)
-        about = module.ABOUT if function == "load" else module.ABOUT[function]
+        about = module.ABOUT if function == "load" else published.ABOUT[function]
         rows.append((name, *(about[column] for column in COLUMNS)))
     head = ("name", *(column.replace("_", " ") for column in COLUMNS))
     return tables.Table([head, *rows])

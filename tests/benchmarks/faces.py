@@ -11,7 +11,7 @@ import time
 import _measure
 import torch
 
-from dvae_lib.data import faces
+from dvae_lib.data import face_model, faces
 
 N, ROUNDS = 320, 5
 
@@ -41,7 +41,7 @@ def main():
     print(
         f"{'a resident face':24}{images[0].nbytes + factors[0].nbytes:12,} bytes with its factors"
     )
-    print(f"{'in the package':24}{faces.MODEL.stat().st_size:12,} bytes")
+    print(f"{'in the package':24}{face_model.MODEL.stat().st_size:12,} bytes")
 
 
 if __name__ == "__main__":
