@@ -105,13 +105,13 @@ def _assignment(name):
             contracts[exercise] = about | {"hints": hints}
             call = f'("{name}", "{exercise}", globals())'
             cell.source = (
-                f"from dvae_lib import exercises\n\nexercises.own_work{call}\n"
+                f"from dvae_lib import exercises\n\nexercises.assert_own_answer{call}\n"
                 f'{cell.source}\nexercises.passed("{exercise}")'
             )
             cell.metadata.tags = ["raises-exception"]  # "Run all" goes on after a failed check
             # Of its own import: where hand-ins are graded a check leaves none behind.
-            go_on = f"from dvae_lib import exercises\n\nexercises.go_on{call}"
-            cells += [cell, _locked(f"{exercise}_go_on", go_on)]
+            after = f"from dvae_lib import exercises\n\nexercises.use_reference{call}"
+            cells += [cell, _locked(f"{exercise}_go_on", after)]
         else:
             cells.append(cell)
             before += [cell] if cell.cell_type == "code" and not about else []

@@ -1,8 +1,8 @@
 """What a released notebook calls around its exercises.
 
-Before a check, `own_work` sees to it that the answer does not call the library's; after it,
-`passed` notes that it went well; in the cell below, `go_on` puts the reference's answer in the
-place of one that did not pass, so that no later part rests on an unsolved exercise.
+Before a check, `assert_own_answer` sees to it that the answer does not call the library's; after
+it, `passed` notes that it went well; in the cell below, `use_reference` puts the reference's answer
+in the place of one that did not pass, so that no later part rests on an unsolved exercise.
 
 The reference's answers lie beside the notebook, packed so that nobody reads them by accident. In
 grading an answer is put there only after the check of its exercise has run.
@@ -59,7 +59,7 @@ def hints(text: str) -> dict[str, str]:
     return dict(HINT.findall(text))
 
 
-def own_work(notebook: str, exercise: str, namespace: dict) -> None:
+def assert_own_answer(notebook: str, exercise: str, namespace: dict) -> None:
     """Assert that the answers are there and do not use parts of the library that hold answers.
 
     What the reference's own answer uses is allowed. namespace: the notebook's globals().
@@ -79,7 +79,7 @@ def passed(exercise: str) -> None:
     _passed.add(exercise)
 
 
-def go_on(notebook: str, exercise: str, namespace: dict) -> None:
+def use_reference(notebook: str, exercise: str, namespace: dict) -> None:
     """Define the reference's answer in the notebook unless the exercise's check has passed."""
     if exercise in _passed:
         print(f"{exercise}: passed; the notebook goes on with your answer")

@@ -127,11 +127,11 @@ def _checked(kernel, about, source, faults, known):
     space |= {"__builtins__": builtins, "__name__": "__main__"}
     try:
         exec(compile(about["tools"], "<tools>", "exec"), space)
-        own_work, rest, makes = _parts(source)
+        before, rest, makes = _parts(source)
         nodes = ast.parse(about["tools"]).body
         brought = {name for node in nodes for name in bound_names(node)} - makes
         tools = {name: space[name] for name in brought}
-        exec(own_work, space)
+        exec(before, space)
         for name in about["defines"]:
             if isinstance(space.get(name), types.FunctionType):
                 space[name] = _guarded(space[name], name, faults)
@@ -153,9 +153,9 @@ def _key():
 
 
 def _parts(source):
-    """A check's code up to its call of own_work, which reads answers; the rest; what it assigns."""
+    """A check's code until `assert_own_answer` has read the answers; the rest; what it assigns."""
     tree = ast.parse(source)
-    calls = [k for k, node in enumerate(tree.body) if "own_work" in ast.unparse(node)]
+    calls = [k for k, node in enumerate(tree.body) if "assert_own_answer" in ast.unparse(node)]
     cut = calls[0] + 1 if calls else 0
     halves = [
         compile(ast.Module(part, []), "<check>", "exec")

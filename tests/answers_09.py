@@ -452,7 +452,7 @@ WRONG = [
     ("kl", "terms ln σ²", kl_with(log_q=lambda log_var: 0)),
     ("kl", "terms ln σ² and -1", kl_with(one=0.0)),
     ("kl", "factor ½ is for all", kl_with(one=2.0)),
-    ("kl", "is wrong", kl_with(one=3.0)),
+    ("kl", "terms ln σ² and -1", kl_with(one=3.0)),
     ("kl", "keep the gradient", without_gradient),
     ("kl", "for mean: is a part detached", detached("mean")),
     ("kl", "for log_var: detached", detached("log_var")),

@@ -202,10 +202,10 @@ def shell(tmp_path, monkeypatch):
 
 
 def rejected(shell, answer, exercise="double"):
-    """Why `own_work` refuses an answer, or "" if it does not."""
+    """Why `assert_own_answer` refuses an answer, or "" if it does not."""
     shell.run_cell(answer)
     try:
-        exercises.own_work("demo", exercise, shell.user_ns)
+        exercises.assert_own_answer("demo", exercise, shell.user_ns)
     except AssertionError as error:
         return str(error)
     return ""
@@ -244,24 +244,24 @@ def test_what_the_reference_uses_may_be_used(shell, tmp_path):
 def test_the_notebook_goes_on_with_the_reference_until_the_check_passes(shell, capsys):
     space = shell.user_ns
     shell.run_cell("def double(x):\n    return 0")
-    exercises.go_on("demo", "double", space)
+    exercises.use_reference("demo", "double", space)
     assert space["double"](4) == 8
     assert "the reference's double" in capsys.readouterr().out
     shell.run_cell("def double(x):\n    return 2.0 * x")
     exercises.passed("double")
     for _ in range(2):
-        exercises.go_on("demo", "double", space)
+        exercises.use_reference("demo", "double", space)
         assert isinstance(space["double"](4), float)
         assert "your answer" in capsys.readouterr().out
-    exercises.own_work("demo", "double", space)  # the check begins anew
-    exercises.go_on("demo", "double", space)
+    exercises.assert_own_answer("demo", "double", space)  # the check begins anew
+    exercises.use_reference("demo", "double", space)
     assert "not passed" in capsys.readouterr().out
 
 
 def test_a_missing_reference_says_where_it_belongs(shell, tmp_path):
     (tmp_path / "demo.reference").unlink()
     with pytest.raises(FileNotFoundError, match=r"demo\.reference is not in .*keep it beside"):
-        exercises.go_on("demo", "double", shell.user_ns)
+        exercises.use_reference("demo", "double", shell.user_ns)
 
 
 # What was handed in: found, read, restored
@@ -751,7 +751,7 @@ def test_every_notebook_pays_for_what_is_solved(name, tmp_path, monkeypatch):
 @every_notebook
 def test_cases_of_otter_pass_with_the_reference_and_share_nothing(name, monkeypatch, capsys):
     """Otter runs each in a copy of the notebook's names, the visible and the whole check."""
-    monkeypatch.setattr(exercises, "own_work", lambda *about: print("as an answer may"))
+    monkeypatch.setattr(exercises, "assert_own_answer", lambda *about: print("as an answer may"))
     notebook, contracts = classroom._assignment(name)
     sources = [cell.source for cell in classroom._otter_cells(notebook.cells, name, [], "wheel")]
     cases = [k for k, text in enumerate(sources) if text == "# BEGIN TESTS"]

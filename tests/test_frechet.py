@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from dvae_lib import data
+from dvae_lib import data, features
 from dvae_lib.metrics import frechet
 from dvae_lib.metrics.frechet import frechet_distance_of_features as distance
 
@@ -107,15 +107,15 @@ def test_images_pass_in_batches_and_in_evaluation_mode():
 def test_small_net():
     digits = data.load("digits", coloured=True).split(0.25)[0]
     before = torch.get_rng_state()
-    net = frechet.small_net(digits, steps=60, seed=3)
+    net = features.small_net(digits, steps=60, seed=3)
     assert torch.equal(torch.get_rng_state(), before)
-    features = net(digits.floats(torch.arange(20)))
-    assert features.shape == (20, 256)
+    found = net(digits.floats(torch.arange(20)))
+    assert found.shape == (20, 256)
     assert not net.training
-    assert not features.requires_grad
+    assert not found.requires_grad
     assert net.name == f"small net on {digits.name}, 60 steps, seed 3"
-    again = frechet.small_net(digits, steps=60, seed=3)
-    assert torch.equal(again(digits.floats(torch.arange(20))), features)
+    again = features.small_net(digits, steps=60, seed=3)
+    assert torch.equal(again(digits.floats(torch.arange(20))), found)
 
     first, second = digits.split(0.5)
     clean = second.floats()
@@ -130,7 +130,7 @@ def test_small_net():
 def test_small_net_learns_the_factors():
     """A linear readout of its features tells the digit, which chance does in 1 of 10."""
     train, test = data.load("digits").split(0.8)
-    net = frechet.small_net(train, steps=150)
+    net = features.small_net(train, steps=150)
     onehot = nn.functional.one_hot(train.factors[:, 0]).float()
     weights = torch.linalg.lstsq(net(train.floats()), onehot, driver="gelsd").solution
     told = (net(test.floats()) @ weights).argmax(1) == test.factors[:, 0]
@@ -140,7 +140,7 @@ def test_small_net_learns_the_factors():
 def test_inception_without_weights_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"inception_v3_google.*download=True.*small_net"):
-        frechet.inception()
+        features.inception()
 
 
 def test_inception(tmp_path, monkeypatch):
@@ -153,17 +153,17 @@ def test_inception(tmp_path, monkeypatch):
     (tmp_path / "checkpoints").mkdir()
     name = Inception_V3_Weights.IMAGENET1K_V1.url.rsplit("/", 1)[1]
     torch.save(theirs.state_dict(), tmp_path / "checkpoints" / name)
-    net = frechet.inception()
+    net = features.inception()
     images = torch.rand(2, 3, 64, 64)
-    features = frechet._features(net, images, 256, "images")
-    assert features.shape == (2, 2048)
+    found = frechet._features(net, images, 256, "images")
+    assert found.shape == (2, 2048)
     # The weights ask for [-1, 1]; a random net's features are the input of its last layer.
     resized = nn.functional.interpolate(images, (299, 299), mode="bilinear")
     pooled = []
     theirs.fc.register_forward_hook(lambda module, inputs, output: pooled.append(inputs[0]))
     with torch.no_grad():
         theirs(2 * resized - 1)
-    torch.testing.assert_close(features, pooled[0], atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(found, pooled[0], atol=1e-3, rtol=1e-3)
     grey = frechet._features(net, images[:1, :1], 256, "grey")
     colour = frechet._features(net, images[:1, :1].expand(-1, 3, -1, -1), 256, "colour")
     torch.testing.assert_close(grey, colour)

@@ -291,7 +291,7 @@ def test_intervals_cover_the_expected_score():
 def test_an_interval_holds_95_percent_of_the_resamples():
     """The sum of a resample of ones and zeros is binomial, whose quantiles are known."""
     ones = (torch.arange(100) < 30).double()
-    score = Score.of(lambda means: ({"share": means["ones"]}, ones), "", {"ones": ones})
+    score = Score.from_terms(lambda means: ({"share": means["ones"]}, ones), "", {"ones": ones})
     low, high = score.intervals(20_000)["share"]
     expected = stats.binom(100, 0.3).ppf([0.025, 0.975]) / 100
     np.testing.assert_allclose([low, high], expected, atol=1e-9)

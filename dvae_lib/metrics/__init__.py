@@ -8,7 +8,7 @@ from .betavae import betavae_score
 from .dci import dci
 from .dci_es import dci_es
 from .factorvae import factorvae_score
-from .frechet import frechet_distance_of_features, frechet_distances, inception, small_net
+from .frechet import frechet_distance_of_features, frechet_distances
 from .infomec import info_c, info_m, infomec
 from .information import (
     continuous_information,
@@ -40,7 +40,6 @@ __all__ = [
     "frechet_distance_of_features",
     "frechet_distances",
     "gap",
-    "inception",
     "info_c",
     "info_m",
     "infomec",
@@ -56,5 +55,4 @@ __all__ = [
     "probe_r2",
     "report",
     "sap",
-    "small_net",
 ]

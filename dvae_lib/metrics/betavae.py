@@ -54,7 +54,7 @@ def betavae_score(
     hit = torch.from_numpy(model.predict(test_x)) == factor[1]
     held = [differences[0][factor[0] == i].mean(0) for i in range(factors.shape[1])]
     kept = torch.stack(held) / differences[0].mean(0).clamp_min(1e-300)
-    return Score.of(_Formula(kept), "difference kept", {"hit": hit.double()})
+    return Score.from_terms(_Formula(kept), "difference kept", {"hit": hit.double()})
 
 
 class _Formula:

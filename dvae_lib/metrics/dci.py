@@ -59,7 +59,7 @@ def dci(
         fixed = ("D", "C")
     hit = (predicted.to(test_factors) == test_factors).double()
     parts = {"importance": terms.cpu().double()}, {"hit": hit.cpu()}
-    return Score.of(_dci, "importance", *parts, fixed=fixed, how=model)
+    return Score.from_terms(_dci, "importance", *parts, fixed=fixed, how=model)
 
 
 def _dci(means):

@@ -53,7 +53,7 @@ def dci_es(codes: Values, factors: Values) -> Score:
     size = factors.shape[1] / fit_x.shape[1]
     how = f"trees of depth 1 to {DEPTHS}"
     terms = {"loss": by_depth, "constant": constant}
-    return Score.of(_Formula(size), "explicitness", terms, how=how)
+    return Score.from_terms(_Formula(size), "explicitness", terms, how=how)
 
 
 class _Formula:

@@ -51,7 +51,7 @@ def factorvae_score(
     table.index_put_((won[:votes, 0], won[:votes, 1]), torch.tensor(1.0).double(), accumulate=True)
     factor, axis = won[votes:].T
     hit = (table.argmax(0)[axis] == factor).double()
-    return Score.of(_Formula(table / votes), "share of votes", {"hit": hit})
+    return Score.from_terms(_Formula(table / votes), "share of votes", {"hit": hit})
 
 
 class _Formula:

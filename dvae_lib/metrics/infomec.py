@@ -141,7 +141,7 @@ def infomec(
     how = f"{variant}, {active.sum()} of {len(active)} axes active"
     if not discrete and (few := _few_values(values)):
         how += f", {few} counted as continuous: discrete=True takes them as labels"
-    return Score.of(_Formula(active), "NMI", terms, how=how)
+    return Score.from_terms(_Formula(active), "NMI", terms, how=how)
 
 
 def _few_values(values, most=50):

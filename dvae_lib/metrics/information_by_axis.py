@@ -36,7 +36,9 @@ def mig_sup(
     >>> mig_sup(factors, factors), mig_sup(both, factors)
     (MIG-sup 1.000, MIG-sup 1.000)
     """
-    return Score.of(_mig_sup, "I(z; v) / H(v)", binned_terms(codes, factors, bins, discrete))
+    return Score.from_terms(
+        _mig_sup, "I(z; v) / H(v)", binned_terms(codes, factors, bins, discrete)
+    )
 
 
 def _mig_sup(means):
@@ -59,7 +61,9 @@ def dcimig(
     >>> dcimig(factors, factors), dcimig(factors[:, :1], factors)
     (DCIMIG 1.000, DCIMIG 0.500)
     """
-    return Score.of(_dcimig, "I(z; v) in nats", binned_terms(codes, factors, bins, discrete))
+    return Score.from_terms(
+        _dcimig, "I(z; v) in nats", binned_terms(codes, factors, bins, discrete)
+    )
 
 
 def _dcimig(means):
@@ -95,7 +99,7 @@ def minimality_sufficiency(
     codes, factors, discrete = check(codes, factors, discrete)
     labels = codes if discrete else equal_width_bins(codes, bins)
     terms = binned_terms(labels, factors, discrete=True)
-    return Score.of(
+    return Score.from_terms(
         _minimality_sufficiency, "I(z; v) / H(v)", terms | {"code": pointwise_entropy(labels)}
     )
 

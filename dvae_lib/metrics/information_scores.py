@@ -65,12 +65,12 @@ def mig(
     >>> mig(factors, factors), mig(turned, factors)
     (MIG 1.000, MIG 0.000)
     """
-    return mig_of_terms(binned_terms(codes, factors, bins, discrete))
+    return mig_from_terms(binned_terms(codes, factors, bins, discrete))
 
 
-def mig_of_terms(terms: dict[str, Tensor]) -> Score:
+def mig_from_terms(terms: dict[str, Tensor]) -> Score:
     """The Score of MIG from `binned_terms`."""
-    return Score.of(_mig, "I(z; v) / H(v)", terms)
+    return Score.from_terms(_mig, "I(z; v) / H(v)", terms)
 
 
 def _mig(means):
@@ -100,7 +100,7 @@ def modularity(
 
 def modularity_of_terms(terms: dict[str, Tensor]) -> Score:
     """The Score of modularity from `binned_terms`."""
-    return Score.of(_modularity, "I(z; v) in nats", terms)
+    return Score.from_terms(_modularity, "I(z; v) in nats", terms)
 
 
 def _modularity(means):

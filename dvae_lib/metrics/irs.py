@@ -38,7 +38,7 @@ def irs(codes: Values, factors: Values) -> Score:
     robust = 1 - torch.stack(moved) / torch.where(varies, largest, 1)
     robust = torch.where(varies, robust, 0)
     terms = {"robust": robust[None].cpu(), "weight": torch.where(varies, largest, 0)[None].cpu()}
-    return Score.of(_irs, "robustness of z to the rest", terms, fixed=("IRS",))
+    return Score.from_terms(_irs, "robustness of z to the rest", terms, fixed=("IRS",))
 
 
 def _irs(means):

@@ -74,9 +74,9 @@ def sap(
     (codes, factors), test = split(codes, factors, test)
     if form == "r2":
         z, v = standardised(codes), standardised(factors.double())
-        return Score.of(_sap_r2, "R² of v given z", _moments(z, v))
+        return Score.from_terms(_sap_r2, "R² of v given z", _moments(z, v))
     refuse_many_levels(factors)
-    return Score.of(_sap, "accuracy of v given z", {"hit": _hits(codes, factors, *test)})
+    return Score.from_terms(_sap, "accuracy of v given z", {"hit": _hits(codes, factors, *test)})
 
 
 def _hits(codes, factors, test_codes, test_factors):
@@ -150,7 +150,9 @@ def explicitness(codes: Values, factors: Values, *, test: tuple | None = None) -
             if 0 < o.sum() < len(o)
         ]
         terms.append(torch.stack(areas).mean(0) if areas else torch.full((len(test_x),), 0.5))
-    return Score.of(_explicitness, "area under the ROC curve", {"area": torch.stack(terms, 1)})
+    return Score.from_terms(
+        _explicitness, "area under the ROC curve", {"area": torch.stack(terms, 1)}
+    )
 
 
 def _explicitness(means):

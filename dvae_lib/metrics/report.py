@@ -31,7 +31,7 @@ class _Samples:
 
 METRICS = {
     "InfoMEC": lambda s: infomec(s.codes, s.factors, discrete=s.discrete),
-    "MIG": lambda s: information_scores.mig_of_terms(s.binned),
+    "MIG": lambda s: information_scores.mig_from_terms(s.binned),
     "SAP": lambda s: sap(s.codes, s.factors, test=s.test),
     "modularity": lambda s: information_scores.modularity_of_terms(s.binned),
     "explicitness": lambda s: explicitness(s.codes, s.factors, test=s.test),

@@ -28,7 +28,7 @@ class Score:
     how: str = ""
 
     @classmethod
-    def of(
+    def from_terms(
         cls,
         formula: Callable,
         label: str,
