@@ -23,7 +23,7 @@ from PIL import Image
 from scipy.io import savemat
 from torchvision.datasets import CIFAR10, CelebA
 
-from dvae_lib.data import arrays, digits, originals, photographs, published, sprites
+from dvae_lib.data import SETS, arrays, digits, load, originals, photographs, published, sprites
 from dvae_lib.data.download import fetch
 from dvae_lib.data.factor_data import factors_of
 
@@ -86,8 +86,8 @@ def assert_reduced(data, images):
 
 
 def test_every_set_is_described():
-    for name, about in originals.ABOUT.items():
-        assert callable(getattr(originals, name))
+    for name, about in published.ABOUT.items():
+        assert name in SETS
         assert list(about) == ["images", "factors", "source", "licence", "stands_in_for"]
         assert [key for key, text in about.items() if not text] == ["stands_in_for"]
         assert name in published.OFFLINE
@@ -351,9 +351,9 @@ def test_a_damaged_npz_is_named(mpi3d, damage):
 def test_a_file_of_another_kind_says_what_it_is(tmp_path, replace, kind):
     path = tmp_path / "set.npz"
     replace(path)
-    for load in (originals.mpi3d, originals.dsprites):
+    for loader in (originals.mpi3d, originals.dsprites):
         with pytest.raises(ValueError, match=rf"set\.npz is damaged .*it is {kind}"):
-            load(path)
+            loader(path)
 
 
 def test_an_unknown_variant_is_named(tmp_path):
@@ -714,12 +714,12 @@ def test_a_damaged_celeba_is_named(celeba):
 # What all have in common
 
 
-@pytest.mark.parametrize("name", originals.ABOUT)
+@pytest.mark.parametrize("name", published.ABOUT)
 def test_a_missing_original_is_an_error_that_says_what_to_do(tmp_path, name):
     path = tmp_path / "nothing"
     with pytest.raises(FileNotFoundError) as caught:
-        getattr(originals, name)(path)
-    for part in (path, originals.ABOUT[name]["source"], f"'{published.OFFLINE[name]}'"):
+        load(name, path=path)
+    for part in (path, published.ABOUT[name]["source"], f"'{published.OFFLINE[name]}'"):
         assert str(part) in str(caught.value)
     assert not path.exists()
 

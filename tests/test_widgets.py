@@ -311,7 +311,7 @@ def test_ticks_and_labels_are_drawn_again_only_when_they_change(monkeypatch):
 def test_a_still_picture_stands_for_the_widget_where_there_is_no_kernel(traverse, monkeypatch):
     """It is the widget's picture, with words that follow the controls."""
     bundles = []
-    monkeypatch.setattr(widgets, "display", lambda bundle, raw: bundles.append(bundle))
+    monkeypatch.setattr(live, "display", lambda bundle, raw: bundles.append(bundle))
     traverse._ipython_display_()
     still, widget = bundles
     assert "application/vnd.jupyter.widget-view+json" in widget
