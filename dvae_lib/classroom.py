@@ -105,7 +105,7 @@ def _assignment(name):
             contracts[exercise] = about | {"hints": hints}
             call = f'("{name}", "{exercise}", globals())'
             cell.source = (
-                f"from dvae_lib import exercises\n\nexercises.assert_own_answer{call}\n"
+                f"from dvae_lib import exercises\n\nexercises.require_own_answer{call}\n"
                 f'{cell.source}\nexercises.passed("{exercise}")'
             )
             cell.metadata.tags = ["raises-exception"]  # "Run all" goes on after a failed check

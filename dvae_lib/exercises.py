@@ -1,6 +1,6 @@
 """What a released notebook calls around its exercises.
 
-Before a check, `assert_own_answer` sees to it that the answer does not call the library's; after
+Before a check, `require_own_answer` sees to it that the answer does not call the library's; after
 it, `passed` notes that it went well; in the cell below, `use_reference` puts the reference's answer
 in the place of one that did not pass, so that no later part rests on an unsolved exercise.
 
@@ -59,7 +59,7 @@ def hints(text: str) -> dict[str, str]:
     return dict(HINT.findall(text))
 
 
-def assert_own_answer(notebook: str, exercise: str, namespace: dict) -> None:
+def require_own_answer(notebook: str, exercise: str, namespace: dict) -> None:
     """Assert that the answers are there and do not use parts of the library that hold answers.
 
     What the reference's own answer uses is allowed. namespace: the notebook's globals().

@@ -153,9 +153,9 @@ def _key():
 
 
 def _parts(source):
-    """A check's code until `assert_own_answer` has read the answers; the rest; what it assigns."""
+    """A check's code until `require_own_answer` has read the answers; the rest; what it assigns."""
     tree = ast.parse(source)
-    calls = [k for k, node in enumerate(tree.body) if "assert_own_answer" in ast.unparse(node)]
+    calls = [k for k, node in enumerate(tree.body) if "require_own_answer" in ast.unparse(node)]
     cut = calls[0] + 1 if calls else 0
     halves = [
         compile(ast.Module(part, []), "<check>", "exec")

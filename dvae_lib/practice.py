@@ -195,7 +195,7 @@ def _judged(notebook, exercise, contract, namespace):
     if any(namespace.get(name) is ours.get(name) for name in contract["defines"]):
         return Verdict(exercise, OPEN, "Run the cell with your answer first, then this one.")
     try:
-        exercises.assert_own_answer(notebook, exercise, namespace)
+        exercises.require_own_answer(notebook, exercise, namespace)
         code = compile(contract["check"], f"<check {exercise}>", "exec")
         exec(code, dict(namespace))  # a copy: what a check names is nothing to the notebook
     except Exception as error:
@@ -244,7 +244,7 @@ def _in_answer(steps, answers):
 
 # --- in the workbook's own notebooks, and in those handed out ------------------------------------
 
-OWN_WORK = re.compile(r'exercises\.assert_own_answer\("(\w+)", "(\w+)", globals\(\)\)')
+OWN_WORK = re.compile(r'exercises\.require_own_answer\("(\w+)", "(\w+)", globals\(\)\)')
 
 
 def explain_checks(notebook: str) -> None:

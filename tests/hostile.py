@@ -96,7 +96,7 @@ for place in ["@COURSE@/gradebook.db", *glob.glob("../../../gradebook.db")]:
     "library_edited_in_place": """
 for name in ("exercises.py", "__init__.py", "classroom.py"):
     with open("@LIBRARY@/" + name, "a") as file:
-        file.write("\\nassert_own_answer = passed = use_reference = lambda *a: 1 / 0  # @MARK@\\n")
+        file.write("\\nrequire_own_answer = passed = use_reference = lambda *a: 1 / 0  # @MARK@\\n")
 """,
     "library_edited_through_its_module": """
 import dvae_lib

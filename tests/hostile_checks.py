@@ -130,7 +130,7 @@ FALSE["import_hook_gives_a_false_library"] = """
 import builtins, types
 real = builtins.__import__
 nothing = lambda *a: None
-fake = types.SimpleNamespace(assert_own_answer=nothing, passed=nothing, use_reference=nothing)
+fake = types.SimpleNamespace(require_own_answer=nothing, passed=nothing, use_reference=nothing)
 def hooked(name, *a, **k):
     return types.SimpleNamespace(exercises=fake) if name == "dvae_lib" else real(name, *a, **k)
 builtins.__import__ = hooked
@@ -138,7 +138,7 @@ builtins.__import__ = hooked
 FALSE["module_swapped"] = """
 import sys, types
 fake = types.ModuleType("dvae_lib.exercises")
-for name in ("assert_own_answer", "passed", "use_reference"):
+for name in ("require_own_answer", "passed", "use_reference"):
     setattr(fake, name, lambda *a: None)
 import dvae_lib
 sys.modules["dvae_lib.exercises"] = dvae_lib.exercises = fake
@@ -152,7 +152,7 @@ class Finder:
     def create_module(self, spec):
         return None
     def exec_module(self, module):
-        for name in ("assert_own_answer", "passed", "use_reference"):
+        for name in ("require_own_answer", "passed", "use_reference"):
             setattr(module, name, lambda *a: None)
 sys.meta_path.insert(0, Finder())
 for name in [n for n in sys.modules if n.startswith("dvae_lib")]:
@@ -164,7 +164,7 @@ def give(notebook, exercise, namespace):
     from dvae_lib import exercises
     exercises._passed.clear()
     exercises.use_reference(notebook, exercise, namespace)
-exercises.assert_own_answer.__code__ = give.__code__
+exercises.require_own_answer.__code__ = give.__code__
 """
 FALSE["note_of_passing_forged"] = """
 from dvae_lib import exercises
@@ -174,7 +174,7 @@ exercises._passed.discard = lambda name: None if False else None
 FALSE["passed_returns_points"] = """
 from dvae_lib import exercises
 exercises.passed = lambda name: 1.0
-exercises.assert_own_answer = lambda *a: get_ipython().displayhook(1.0)
+exercises.require_own_answer = lambda *a: get_ipython().displayhook(1.0)
 """
 FALSE["reference_unpacked"] = """
 import base64, json, zlib
@@ -227,7 +227,7 @@ def later():
     while time.time() < end:
         time.sleep(0.002)
         get_ipython().ast_transformers[:] = [Drop()]
-        exercises.assert_own_answer = exercises.passed
+        exercises.require_own_answer = exercises.passed
 threading.Thread(target=later, daemon=True).start()
 """
 FALSE["thread_clears_errors_later"] = """

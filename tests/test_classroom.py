@@ -202,10 +202,10 @@ def shell(tmp_path, monkeypatch):
 
 
 def rejected(shell, answer, exercise="double"):
-    """Why `assert_own_answer` refuses an answer, or "" if it does not."""
+    """Why `require_own_answer` refuses an answer, or "" if it does not."""
     shell.run_cell(answer)
     try:
-        exercises.assert_own_answer("demo", exercise, shell.user_ns)
+        exercises.require_own_answer("demo", exercise, shell.user_ns)
     except AssertionError as error:
         return str(error)
     return ""
@@ -253,7 +253,7 @@ def test_the_notebook_goes_on_with_the_reference_until_the_check_passes(shell, c
         exercises.use_reference("demo", "double", space)
         assert isinstance(space["double"](4), float)
         assert "your answer" in capsys.readouterr().out
-    exercises.assert_own_answer("demo", "double", space)  # the check begins anew
+    exercises.require_own_answer("demo", "double", space)  # the check begins anew
     exercises.use_reference("demo", "double", space)
     assert "not passed" in capsys.readouterr().out
 
@@ -751,7 +751,7 @@ def test_every_notebook_pays_for_what_is_solved(name, tmp_path, monkeypatch):
 @every_notebook
 def test_cases_of_otter_pass_with_the_reference_and_share_nothing(name, monkeypatch, capsys):
     """Otter runs each in a copy of the notebook's names, the visible and the whole check."""
-    monkeypatch.setattr(exercises, "assert_own_answer", lambda *about: print("as an answer may"))
+    monkeypatch.setattr(exercises, "require_own_answer", lambda *about: print("as an answer may"))
     notebook, contracts = classroom._assignment(name)
     sources = [cell.source for cell in classroom._otter_cells(notebook.cells, name, [], "wheel")]
     cases = [k for k, text in enumerate(sources) if text == "# BEGIN TESTS"]

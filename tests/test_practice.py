@@ -135,7 +135,7 @@ def tried(notebook, exercise, answer):
     """
     definitions, checks = prepared(notebook)
     namespace = definitions | {checks[exercise][0]: answer}
-    with mock.patch.object(exercises, "assert_own_answer"):
+    with mock.patch.object(exercises, "require_own_answer"):
         return practice.check(notebook, exercise, namespace)
 
 
@@ -338,7 +338,7 @@ def test_an_error_elsewhere_is_shown_as_ever(monkeypatch):
 
 
 def test_of_a_cell_that_is_no_check_or_an_unknown_one_there_is_no_verdict(here):
-    for source in ("1 / 0", 'exercises.assert_own_answer("lost", "kl", globals())'):
+    for source in ("1 / 0", 'exercises.require_own_answer("lost", "kl", globals())'):
         with pytest.raises((ZeroDivisionError, NameError)) as caught:
             written(source, namespace := {})
         assert practice._failed("01_vae", namespace, caught.value) is None

@@ -388,7 +388,7 @@ def _(folder, room):
         "import builtins\nbuiltins.all = lambda v: 1\n"
     )
     (folder / "dvae_lib" / "exercises.py").write_text(
-        "def assert_own_answer(name, exercise, space):\n    space['abs'] = lambda v: 0\n"
+        "def require_own_answer(name, exercise, space):\n    space['abs'] = lambda v: 0\n"
         "    space['double'] = lambda x: 2 * x\n    space['all'] = lambda v: True\n"
         "passed = use_reference = lambda *a: None\n"
     )
