@@ -48,11 +48,53 @@ def test_the_three_parts_against_scipy(taught):
 
 
 def test_the_linear_model_reaches_the_rate_of_rate_distortion_theory(taught):
+    """Where any axis may use any pixel; which axis takes which is up to the start."""
     variances = torch.tensor([3.0, 0.8], dtype=torch.float64)
     beta = torch.tensor([1.0, 4.0, 12.0], dtype=torch.float64)
-    _, rates = taught.train_linear(variances, 0.1, lambda D, R: D + beta * R.sum(1), 3)
+    D, rates, _ = taught.train_linear(variances, 0.1, lambda D, R: D + beta * R.sum(1), 3)
     expected = [[max(0, 0.5 * math.log(v / (b * 0.1))) for v in (3.0, 0.8)] for b in (1, 4, 12)]
-    assert rates.numpy() == pytest.approx(np.array(expected), abs=1e-2)
+    assert rates.sort(1, descending=True).values.numpy() == pytest.approx(
+        np.array(expected), abs=1e-2
+    )
+    # Reverse water-filling: each pixel's error is beta s^2, or its variance if that is less.
+    errors = [sum(min(v, b * 0.1) for v in (3.0, 0.8)) / 0.2 for b in (1, 4, 12)]
+    assert D.tolist() == pytest.approx(errors, rel=1e-2)
+
+
+def test_a_price_and_a_noise_enter_as_their_product(taught):
+    """beta = 4 at s^2 = 0.1 is beta = 1 at s^2 = 0.4, with four times the distortion."""
+    variances = torch.tensor([3.0, 1.0, 0.6], dtype=torch.float64)
+    dear = taught.train_linear(variances, 0.1, lambda D, R: D + 4 * R.sum(1), 2)
+    noisy = taught.train_linear(variances, 0.4, lambda D, R: D + R.sum(1), 2)
+    for one, other in zip(dear, noisy, strict=True):
+        scale = 4 if one.ndim == 1 else 1
+        torch.testing.assert_close(one, scale * other, rtol=1e-3, atol=1e-3)
+
+
+def test_unequal_variances_align_axes_and_equal_ones_do_not(taught):
+    """By PCA in NumPy; and where decoders turn, they lose nothing."""
+    unequal, equal = torch.tensor([[5.0, 2.0, 0.7], [2.0, 2.0, 2.0]], dtype=torch.float64)
+    _, _, B = taught.train_linear(unequal, 0.1, lambda D, R: D + R.sum(1), 5)
+    assert taught.largest_shares(B).min() > 0.99
+    for decoder in B.numpy():  # columns are principal directions of what it generates
+        eigenvalues, directions = np.linalg.eigh(decoder @ decoder.T)
+        assert eigenvalues == pytest.approx([0.6, 1.9, 4.9], rel=0.02)
+        assert np.abs(directions).max(0) == pytest.approx(1, abs=0.01)
+    D, R, B = taught.train_linear(equal, 0.1, lambda D, R: D + R.sum(1), 5)
+    loss = D + R.sum(1)
+    assert (loss.max() - loss.min()).item() < 1e-3
+    assert taught.largest_shares(B).amin(1).median() < 0.9  # a start may lie straight by chance
+    assert (B @ B.mT).numpy() == pytest.approx(
+        1.9 * np.eye(3)[None].repeat(5, 0), abs=0.02
+    )  # the same model p(x) from every start
+
+
+def test_the_largest_shares_of_known_decoders(taught):
+    turned = torch.tensor([[0.6, -0.8], [0.8, 0.6]], dtype=torch.float64)
+    shares = taught.largest_shares(
+        torch.stack([torch.diag(torch.tensor([3.0, -2.0])).double(), turned])
+    )
+    assert shares.numpy() == pytest.approx(np.array([[1, 1], [0.64, 0.64]]))
 
 
 def test_the_split_of_draws_with_every_image_at_hand(taught):
@@ -131,6 +173,97 @@ def test_the_explained_share_of_the_variance(taught):
     assert taught.explained_share([[1.0, 1.0], [3.0, 3.0]]) == pytest.approx(1)
     assert taught.explained_share([[1.0, 3.0], [3.0, 1.0]]) == pytest.approx(0)
     assert taught.explained_share([[0.0, 2.0], [2.0, 4.0]]) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(("n_settings", "n_seeds"), [(2, 2), (3, 2), (2, 3)])
+def test_the_share_adjusted_for_chance_is_zero_over_all_shuffles(taught, n_settings, n_seeds):
+    """Every way to deal the same values out to the settings: none of them has an effect."""
+    values = [0.0, 1.0, 1.5, 4.0, 4.2, 9.0][: n_settings * n_seeds]
+    dealt = [np.reshape(order, (n_settings, n_seeds)) for order in itertools.permutations(values)]
+    chance = np.mean([taught.explained_share(torch.tensor(d)) for d in dealt])
+    assert chance == pytest.approx((n_settings - 1) / (n_settings * n_seeds - 1))
+    assert np.mean([taught.adjusted_share(torch.tensor(d)) for d in dealt]) == pytest.approx(0)
+
+
+def test_the_adjusted_share_of_a_setting_that_decides_is_one(taught):
+    assert taught.adjusted_share([[1.0, 1.0], [3.0, 3.0]]) == pytest.approx(1)
+    # As in the first version of the page: .52 of 20 values in 4 settings.
+    values = torch.randn(4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    explained = taught.explained_share(values)
+    assert taught.adjusted_share(values) == pytest.approx(1 - (1 - explained) * 19 / 16)
+
+
+@pytest.mark.parametrize("reach", [(8, 4), (8, 8), (3, 6)])
+def test_blobs_lie_where_their_factors_say(taught, reach):
+    images = taught.blobs(*reach, levels=9)
+    assert images.factor_names == ("x", "y")
+    assert len(torch.unique(images.factors, dim=0)) == len(images) == 81
+    pixels = images.images[:, 0].double().numpy()
+    total = pixels.sum((1, 2))
+    for k, of_axis in enumerate((pixels.sum(1), pixels.sum(2))):  # columns are x, rows are y
+        centre = of_axis @ np.arange(16) / total
+        level = images.factors[:, k].numpy()
+        assert centre == pytest.approx(7.5 + reach[k] * (level / 8 - 0.5), abs=0.1)
+
+
+def test_places_are_drawn_along_the_factor_that_moves(taught):
+    """Codes that are their places: solid lines run along the first axis, dashed ones across."""
+    images = taught.blobs(8, 8, levels=9)
+    codes = torch.cat([torch.zeros(81, 1), images.factors.float()], 1)
+    assert sorted(taught.position_axes(codes + 1e-3 * torch.randn(81, 3), images.factors)) == [1, 2]
+    axis = taught.figures.subplots(alt="a grid of places, drawn for a test")[1]
+    taught.draw_places(axis, codes, [1, 2])
+    for line in axis.lines:
+        x, y = line.get_data()
+        moving, still = (x, y) if line.get_linestyle() == "-" else (y, x)
+        assert np.ptp(moving) == 8
+        assert np.ptp(still) == 0
+    assert [line.get_label() for line in axis.lines[:2]] == ["x moves", "y moves"]
+
+
+def test_the_penalties_are_those_that_the_notebook_derives(taught):
+    generator = torch.Generator().manual_seed(0)
+    mean, log_var, eps = torch.randn(3, 16, 4, generator=generator, dtype=torch.float64)
+    z, R = mean + (0.5 * log_var).exp() * eps, torch.tensor(5.0, dtype=torch.float64)
+    given = mean, log_var, z, R
+    penalties = taught.penalties_for(1_000)
+    assert [penalties[k](*given).item() for k in ("VAE", "β-VAE 4", "β-VAE 16")] == [5, 20, 80]
+    weights = torch.full((16, 16), -math.log(16_000), dtype=torch.float64)
+    tc = taught.split_of_draws(mean, log_var, z, weights)[1].mean().item()
+    for beta in (4, 16):
+        assert penalties[f"β-TCVAE {beta}"](*given).item() == pytest.approx(5 + (beta - 1) * tc)
+    covariance = np.cov(mean.numpy().T, bias=True)
+    for form, d, od in (("I", 50, 5), ("II", 10, 10)):
+        spread = np.diag(log_var.exp().mean(0)) if form == "II" else 0
+        expected = 5 + penalty(torch.from_numpy(covariance + spread), d, od).item()
+        assert penalties[f"DIP-VAE-{form}"](*given).item() == pytest.approx(expected)
+    torch.manual_seed(1)
+    found = penalties["InfoVAE"](*given).item()
+    torch.manual_seed(1)
+    expected = 400 * taught.mmd_squared(z, torch.randn_like(z), 2.0).item()
+    assert found == pytest.approx(expected)  # the rate is free
+
+
+def test_an_idle_axis_costs_form_i_of_dip_vae_and_not_form_ii(taught):
+    """Two axes of variance 1 in the means; a third that says nothing, its posterior the prior."""
+    means = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]]).double()
+    mean = torch.cat([means, torch.zeros(4, 1)], 1)
+    log_var = torch.tensor([-60.0, -60.0, 0.0]).double().expand(4, 3)
+    dip = taught.objectives.dip_penalty
+    assert dip(mean, log_var, 50, 5, "II").item() == pytest.approx(0)
+    assert dip(mean, log_var, 50, 5, "I").item() == pytest.approx(50)
+
+
+def test_sets_are_made_smaller_at_all_tiers_but_paper(taught, monkeypatch):
+    sprites, rooms = data.load("sprites", n=4), data.load("rooms", n=4)
+    monkeypatch.setattr(taught, "tier", "classroom", raising=False)
+    assert taught.prepared(sprites).factor_names == ("shape", "scale", "x", "y")
+    assert taught.prepared(sprites).image_shape == (1, 32, 32)
+    assert taught.prepared(rooms).factor_names == rooms.factor_names
+    assert taught.prepared(rooms).image_shape == (3, 32, 32)
+    monkeypatch.setattr(taught, "tier", "paper")
+    assert taught.prepared(sprites) is sprites
+    assert taught.prepared(rooms) is rooms
 
 
 @pytest.mark.parametrize("side", [2, 6, 32])
