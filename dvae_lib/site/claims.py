@@ -41,12 +41,18 @@ def of(notebook: str) -> list[Claim]:
     become a plain measurement since its seeds were run, and another is asked at tier long alone.
     """
     sweep, asked = Sweep.read(notebook), in_table(notebook)
-    rows = {}  # {tier: {name: row}}, those of the first stored run
-    for tier in ("classroom", "long"):
-        runs = sorted(sweep.select(tier), key=lambda run: run["seed"])[:1]
-        rows[tier] = {row["name"]: Row(**row) for run in runs for row in run["rows"]}
+    rows = {tier: _rows(sweep.select(tier)) for tier in ("classroom", "long")}
     stored = [name for tier in rows.values() for name, row in tier.items() if row.is_claim]
     return [_claim(name, asked.get(name), rows, sweep) for name in dict.fromkeys([*asked, *stored])]
+
+
+def _rows(runs):
+    """{name: row} of runs; with bounds, if one of them has any."""
+    rows = {}
+    for row in (Row(**row) for run in runs for row in run["rows"]):
+        if row.is_claim or row.name not in rows:
+            rows[row.name] = row
+    return rows
 
 
 def in_table(notebook: str) -> dict[str, dict[str, str]]:
