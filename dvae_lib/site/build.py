@@ -23,6 +23,21 @@ ROOMS = {
     "figures": ("figures", "widgets", "tables"),
     "runs": ("workbook", "results", "evidence", "models", "definitions"),
 }
+# Colab opens a notebook without its library. What is installed after a kernel began, it finds by
+# the path alone.
+IN_COLAB = """
+
+<details><summary>In Colab, run this in a new first cell</summary>
+
+```
+!git clone --depth 1 {repository} workbook
+%cd workbook/notebooks
+%pip install -q -e ..
+import sys; sys.path.insert(0, "..")
+```
+
+</details>
+"""
 WIDE = "---\nhtml_theme.sidebar_secondary.remove: true\n---\n\n"  # no list of contents beside it
 FRONT = """# A workbook on disentangled representation learning
 
@@ -31,7 +46,14 @@ FRONT = """# A workbook on disentangled representation learning
 
 Each notebook derives one method, implements it in PyTorch, trains it on your machine, measures the
 claim of its paper and shows what failed. On these pages the stored networks draw in your browser:
-move the sliders.
+move the sliders. To run the notebooks, with Python 3.11 or later and git:
+
+```sh
+git clone {repository} workbook && cd workbook
+python3 -m venv .venv && source .venv/bin/activate    # Windows: .venv\\Scripts\\activate
+pip install -e .
+dvae lab
+```
 
 ## Map of the methods
 
@@ -81,7 +103,7 @@ def build(
         for library in npm.LIBRARIES:
             npm.unpack(library, beside / "_static", Path(kept) if kept else None)
         stills = {name: _write_widgets(name, beside) for name in names}
-        _write_sources(source, beside, names)
+        _write_sources(source, beside, names, repository)
         return _sphinx(source, Path(to), beside, stills, repository)
 
 
@@ -121,7 +143,7 @@ def _widget(first, name, folder):
     )
 
 
-def _write_sources(source, beside, names):
+def _write_sources(source, beside, names, repository):
     """The files that Sphinx reads; notebooks as they are stored, for download."""
     (source / "api").mkdir(parents=True)
     stored = paths.notebooks_folder()
@@ -134,6 +156,7 @@ def _write_sources(source, beside, names):
         + FRONT.format(
             alt=front.ALT,
             caption=front.CAPTION,
+            repository=repository or "ADDRESS_OF_THE_REPOSITORY",
             map=front.draw_map(names),
             gallery=front.gallery(beside, names),
             notebooks="\n".join(f"{title} <{name}>" for name, title in titles.items()),
@@ -183,16 +206,17 @@ def _sphinx(source, to, beside, stills, repository):
             warning=warnings,
             freshenv=True,
         )
-        app.connect("source-read", partial(_read, beside, stills))
+        note = IN_COLAB.format(repository=repository) if repository else ""
+        app.connect("source-read", partial(_read, beside, stills, note))
         app.connect("autodoc-process-docstring", _as_it_is)
         app.build()
     return [line for line in warnings.getvalue().splitlines() if line.strip()]
 
 
-def _read(folder, stills, app, name, source):
+def _read(folder, stills, note, app, name, source):
     """Give Sphinx a notebook as pages.prepared has it; the file itself is there for download."""
     if name in stills:
-        source[0] = pages.prepared(source[0], name, folder, stills[name])
+        source[0] = pages.prepared(source[0], name, folder, stills[name], note)
     source[0] = pages.unlinked(source[0], stills)
 
 

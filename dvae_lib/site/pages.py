@@ -19,11 +19,13 @@ PROMPTS = {
 }
 
 
-def prepared(text: str, name: str, folder: Path, live: dict[str, str] | None = None) -> str:
+def prepared(
+    text: str, name: str, folder: Path, live: dict[str, str] | None = None, note: str = ""
+) -> str:
     """The source of a stored notebook, with its pictures written into `folder`/pictures.
 
-    live: {words of a cell: the HTML that takes the place of what it shows}. Raises ValueError for
-    words that are not in exactly one cell.
+    live: {words of a cell: the HTML that takes the place of what it shows}. note: Markdown that
+    goes below the title. Raises ValueError for words that are not in exactly one cell.
     """
     notebook, live = json.loads(text), live or {}
     shown = {}
@@ -32,6 +34,7 @@ def prepared(text: str, name: str, folder: Path, live: dict[str, str] | None = N
         if len(found) != 1:
             raise ValueError(f"{name}: {words!r} is in {len(found)} cells, expected one")
         shown[found[0]] = widget
+    notebook["cells"][0]["source"] = _source(notebook["cells"][0]) + note
     equations = _Numbers(f"eq-{name}")
     for k, cell in enumerate(notebook["cells"]):
         if cell["cell_type"] == "markdown":
