@@ -349,6 +349,15 @@ def test_equations_are_set(address, browser):
 
 @needs_extra
 @needs_browser
+def test_the_search_finds_pages(address, browser):
+    page = browser.new_page()
+    page.goto(f"{address}/search.html?q=collapse")
+    page.locator("#search-results a", has_text="The variational autoencoder").first.wait_for()
+    page.close()
+
+
+@needs_extra
+@needs_browser
 def test_a_page_loads_a_network_only_when_its_widget_is_near(address, browser):
     page = browser.new_page()
     _, asked = listen(page, address)

@@ -176,7 +176,7 @@ def _title(path):
 
 def _api_index():
     pages = "\n".join(ROOMS)
-    return f"# The library `dvae_lib`\n\n```{{toctree}}\n{pages}\n```\n"
+    return f"# The library `dvae_lib`\n\n```{{toctree}}\n:maxdepth: 2\n\n{pages}\n```\n"
 
 
 def _api_page(room):
@@ -246,6 +246,7 @@ def _settings(beside, repository):
         }
     return {
         "project": "Disentangled representations",
+        "author": "the dvae_lib authors",
         "version": __version__,
         "extensions": ["myst_nb", "sphinx.ext.autodoc"],
         "nb_execution_mode": "off",
@@ -257,11 +258,13 @@ def _settings(beside, repository):
         "html_title": "Disentangled representations",
         "html_static_path": [str(STATIC)],
         "html_css_files": ["site.css"],
+        "html_use_index": False,
+        "html_domain_indices": False,
         "html_favicon": str(STATIC / "favicon.svg"),
         "html_context": {"default_mode": "auto"},
         "html_extra_path": [str(beside)],
         "mathjax_path": "mathjax/tex-chtml.js",
         "default_role": "code",
-        "autodoc_typehints": "signature",
+        "toc_object_entries_show_parents": "hide",
         "autodoc_default_options": {"exclude-members": "set"},  # Matplotlib makes it
     }
