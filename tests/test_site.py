@@ -142,14 +142,19 @@ def test_the_moving_picture_is_small_and_moves():
 # Networks that draw
 
 
+def first_of(name):
+    """What the first live widget of a notebook shows, {label: Live}."""
+    return next(iter(live.on_page(name).values()))
+
+
 def test_factors_are_drawn_as_the_library_draws_them():
     generator = torch.Generator().manual_seed(0)
-    widgets = {mark: choices[""] for mark, choices in live.on_page("00_start_here")}
+    widgets = live.on_page("00_start_here")
     for name in ("sprites", "rooms"):
         images = data.load(name, n=1)
         sizes = torch.tensor(images.factor_sizes)
         levels = (torch.rand(50, len(sizes), generator=generator) * sizes).long()
-        network = widgets[f"widgets.factors({name})"].network
+        network = widgets[f"widgets.factors({name})"][""].network
         drawn = torch.stack([network(at.float()) for at in levels]).int()
         expected = images.render(levels).expand(-1, 3, -1, -1).permute(0, 2, 3, 1)
         # A half may be rounded up or down, and an edge fall on either side of a pixel's middle.
@@ -158,7 +163,7 @@ def test_factors_are_drawn_as_the_library_draws_them():
 
 @pytest.mark.parametrize("mark", ["widgets.factors(digits)", "widgets.factors(faces)"])
 def test_a_moved_factor_is_drawn_as_the_widget_of_the_notebook_does(mark):
-    shown = dict(live.on_page("00_start_here"))[mark][""]
+    shown = live.on_page("00_start_here")[mark][""]
     start = shown.at()
     for k, slider in enumerate(shown.widget.sliders):
         moved = start[:k] + [float(len(slider.options) - 1)] + start[k + 1 :]
@@ -166,7 +171,7 @@ def test_a_moved_factor_is_drawn_as_the_widget_of_the_notebook_does(mark):
 
 
 def test_a_traversal_is_drawn_as_the_widget_of_the_notebook_does():
-    for _, choices in live.on_page("01_vae"):
+    for choices in live.on_page("01_vae").values():
         (shown,) = choices.values()
         assert_alike(shown, shown.at())
         assert_alike(shown, [7, *shown.resets[7]])
@@ -196,8 +201,7 @@ def test_an_exported_network_draws_the_same_with_weights_of_half_the_size(tmp_pa
     import onnx
     from onnx.reference import ReferenceEvaluator
 
-    _, choices = next(live.on_page("08_quantized_infogan"))
-    shown = next(iter(choices.values()))
+    shown = first_of("08_quantized_infogan")["quantized, stored long run"]
     path = tmp_path / "network.onnx.gz"
     export.write(shown.network, shown.at(), path)
     weights = sum(p.numel() for p in shown.network.parameters())
@@ -408,8 +412,7 @@ def test_a_key_at_a_slider_changes_the_picture_to_what_torch_decodes(vae):
     assert (
         vae.locator(".dvae-live canvas").first.get_attribute("aria-label").startswith("Picture at")
     )
-    _, choices = next(live.on_page("01_vae"))
-    (shown,) = choices.values()
+    shown = first_of("01_vae")["stored long run"]
     assert [round(value, 2) for value in begun] == [round(value, 2) for value in shown.at()]
     with torch.no_grad():
         expected = shown.network(torch.tensor(at)).numpy().astype(int)
@@ -425,8 +428,7 @@ def test_another_image_sets_the_sliders_and_a_finger_moves_them(vae):
     vae.keyboard.press("ArrowRight")
     wait_for_another(vae, before)
     _, at = shown_by(vae)
-    _, choices = next(live.on_page("01_vae"))
-    (shown,) = choices.values()
+    shown = first_of("01_vae")["stored long run"]
     assert at[1:] == pytest.approx(shown.resets[1])
     place, before = box.locator("input[type=range]").nth(2).bounding_box(), drawn(vae)
     vae.touchscreen.tap(place["x"] + 0.9 * place["width"], place["y"] + place["height"] / 2)
@@ -439,6 +441,21 @@ def test_another_image_sets_the_sliders_and_a_finger_moves_them(vae):
 
 @needs_extra
 @needs_browser
+def test_the_picture_follows_while_a_slider_is_dragged(vae):
+    box = vae.locator(".dvae-live").first
+    place, before = box.locator("input[type=range]").nth(3).bounding_box(), drawn(vae)
+    y = place["y"] + place["height"] / 2
+    vae.mouse.move(place["x"] + 0.3 * place["width"], y)
+    vae.mouse.down()
+    for share in (0.4, 0.6, 0.8, 0.9):
+        vae.mouse.move(place["x"] + share * place["width"], y)
+        vae.wait_for_timeout(300)
+    assert drawn(vae) >= before + 4
+    vae.mouse.up()
+
+
+@needs_extra
+@needs_browser
 def test_a_button_chooses_another_network(address, browser):
     page = browser.new_page()
     page.goto(f"{address}/08_quantized_infogan.html")
@@ -447,9 +464,9 @@ def test_a_button_chooses_another_network(address, browser):
     box.get_by_text("plain, stored long run").click()
     page.get_by_text("plain: stored weights, tier long").last.wait_for()
     picture, at = shown_by(page)
-    _, choices = next(live.on_page("08_quantized_infogan"))
+    shown = first_of("08_quantized_infogan")["plain, stored long run"]
     with torch.no_grad():
-        expected = choices["plain, stored long run"].network(torch.tensor(at)).numpy().astype(int)
+        expected = shown.network(torch.tensor(at)).numpy().astype(int)
     assert abs(picture - expected).max() <= 2
     page.close()
 

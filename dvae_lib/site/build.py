@@ -10,7 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from .. import __version__, paths
+from ..bars import Bar
 from . import claims, export, front, live, npm, pages
 
 STATIC = Path(__file__).with_name("static")
@@ -41,7 +44,9 @@ import sys; sys.path.insert(0, "..")
 WIDE = "---\nhtml_theme.sidebar_secondary.remove: true\n---\n\n"  # no list of contents beside it
 FRONT = """# A workbook on disentangled representation learning
 
-<figure class="dvae-moving"><img src="moving.webp" alt="{alt}" width="810" height="198">
+<figure class="dvae-moving"><picture>
+<source srcset="still.webp" media="(prefers-reduced-motion: reduce)">
+<img src="moving.webp" alt="{alt}" width="810" height="198"></picture>
 <figcaption>{caption}</figcaption></figure>
 
 Each notebook derives one method, implements it in PyTorch, trains it on your machine, measures the
@@ -102,7 +107,7 @@ def build(
         source, beside = Path(folder, "source"), Path(folder, "beside")
         for library in npm.LIBRARIES:
             npm.unpack(library, beside / "_static", Path(kept) if kept else None)
-        stills = {name: _write_widgets(name, beside) for name in names}
+        stills = {name: _write_widgets(name, beside) for name in Bar(names, desc="networks")}
         _write_sources(source, beside, names, repository)
         return _sphinx(source, Path(to), beside, stills, repository)
 
@@ -121,7 +126,7 @@ def _check_extra():
 def _write_widgets(name, folder):
     """{where in a notebook: HTML} of its widgets that live on the page, with their networks."""
     stills = {}
-    for place, (mark, choices) in enumerate(live.on_page(name)):
+    for place, (mark, choices) in enumerate(live.on_page(name).items()):
         about = []
         for k, (label, choice) in enumerate(choices.items()):
             network = f"live/{name}-{place}-{k}.onnx.gz"
@@ -150,7 +155,8 @@ def _write_sources(source, beside, names, repository):
     for name in [*(f"{name}.ipynb" for name in names), *PROSE]:
         shutil.copy(stored / name, source / name)
     titles = {name: _title(stored / f"{name}.ipynb") for name in names}
-    (beside / "moving.webp").write_bytes((stored / front.MOVING).read_bytes())
+    shutil.copy(stored / front.MOVING, beside / "moving.webp")
+    Image.open(stored / front.MOVING).save(beside / "still.webp")  # its first frame
     texts = {
         "index.md": WIDE
         + FRONT.format(

@@ -88,19 +88,21 @@ def _slider(control):
     return found | numbers | {"digits": digits}
 
 
-Widgets = Iterator[tuple[str, dict[str, Live]]]  # where it stands, and {label: what is shown there}
+Shown = dict[str, Live]  # {label: what is shown}; a button chooses, if there are several
+Widgets = Iterator[tuple[str, Shown]]
 
 
-def on_page(notebook: str) -> Widgets:
-    """For each live widget of a notebook: how its cell begins, and {label: Live}.
+def on_page(notebook: str) -> dict[str, Shown]:
+    """{words of its cell: what is shown there} of each live widget of a notebook.
 
     Nothing of a notebook without any is opened.
     """
-    if notebook in OF:
-        module: Any = workbook.definitions(notebook)
-        module.run, module.seed = workbook.start(notebook, device="cpu"), 0
-        with torch.no_grad():
-            yield from OF[notebook](module)
+    if notebook not in OF:
+        return {}
+    module: Any = workbook.definitions(notebook)
+    module.run, module.seed = workbook.start(notebook, device="cpu"), 0
+    with torch.no_grad():
+        return dict(OF[notebook](module))
 
 
 def _execute(module, *marks):

@@ -17,8 +17,9 @@ ENLARGED = 3
 
 def frames():
     """One picture a frame: real images above, below them the decoder, told which digit to write."""
-    _, choices = next(live.on_page("05_two_code_information"))
-    network = choices["full, stored long run"].network
+    network = live.on_page("05_two_code_information")["cross_widgets = {}"][
+        "full, stored long run"
+    ].network
     given, z_1, digits = network.images[SHOWN] / 255, network.z_1[SHOWN], torch.eye(10)
     for digit in range(10):
         for k in range(BETWEEN + 1):

@@ -30,7 +30,7 @@ function make(tag, attributes = {}, ...children) {
 // A slider: its name, its track, and what it says.
 function makeSlider(control, changed) {
   const input = make("input", { type: "range", min: control.min, max: control.max });
-  Object.assign(input, { step: control.step, value: control.value });
+  Object.assign(input, { step: control.step, value: control.value, ariaLabel: control.name });
   const output = make("output");
   const words = () => {
     if (control.words) return control.words[input.valueAsNumber];
