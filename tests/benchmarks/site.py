@@ -51,8 +51,10 @@ with tempfile.TemporaryDirectory() as temporary:
     folder = sys.argv[1] if len(sys.argv) > 1 else temporary
     if folder == temporary:
         print(f"built in {_measure.seconds(lambda: build.build(folder)):.0f} s")
-    print(f"{size(folder):.1f} MB, of which {size(folder, '*.wasm'):.1f} the WebAssembly runtime, ")
-    print(f"{size(folder, '*.gz'):.1f} networks, {size(folder, '*.png'):.1f} pictures")
+    print(
+        f"{size(folder):.1f} MB, of which {size(folder, '*.wasm.gz'):.1f} the WebAssembly runtime, "
+    )
+    print(f"{size(folder, '*.onnx.gz'):.1f} networks, {size(folder, '*.png'):.1f} pictures")
     with serve(folder) as address, chromium() as browser:
         for name in live.OF:
             page = browser.new_page(viewport={"width": 1400, "height": 900})

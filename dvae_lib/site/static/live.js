@@ -5,20 +5,30 @@ const base = new URL(".", import.meta.url);
 let runtime; // onnxruntime-web, once for all widgets of a page
 
 function loadRuntime() {
-  runtime ??= import(new URL("ort/ort.wasm.min.mjs", base)).then((ort) => {
-    ort.env.wasm.numThreads = 1; // threads need headers that a plain server does not send
-    ort.env.wasm.wasmPaths = new URL("ort/", base).href;
-    return ort;
-  });
+  runtime ??= startRuntime();
   return runtime;
 }
 
-async function loadNetwork(ort, path) {
-  const packed = await fetch(path);
-  if (!packed.ok) throw new Error(`${path}: ${packed.status}`);
+async function startRuntime() {
+  const [ort, binary] = await Promise.all([
+    import(new URL("ort/ort.wasm.min.mjs", base)),
+    unpacked(new URL("ort/ort-wasm-simd-threaded.wasm.gz", base)),
+  ]);
+  ort.env.wasm.numThreads = 1; // threads need headers that a plain server does not send
+  ort.env.wasm.wasmPaths = new URL("ort/", base).href;
+  ort.env.wasm.wasmBinary = binary;
+  return ort;
+}
+
+async function unpacked(address) {
+  const packed = await fetch(address);
+  if (!packed.ok) throw new Error(`${address}: ${packed.status}`);
   const stream = packed.body.pipeThrough(new DecompressionStream("gzip"));
-  const bytes = await new Response(stream).arrayBuffer();
-  return ort.InferenceSession.create(bytes, { executionProviders: ["wasm"] });
+  return new Response(stream).arrayBuffer();
+}
+
+async function loadNetwork(ort, address) {
+  return ort.InferenceSession.create(await unpacked(address), { executionProviders: ["wasm"] });
 }
 
 function make(tag, attributes = {}, ...children) {
@@ -153,18 +163,19 @@ async function enliven(box) {
     words.textContent = choice.words;
   };
   await show(choices[0]);
-  const buttons = choices.length > 1 ? [makeButtons(choices, show, box.dataset.about)] : [];
+  const choose = (choice) => show(choice).catch((error) => explain(box, error));
+  const buttons = choices.length > 1 ? [makeButtons(choices, choose, box.dataset.about)] : [];
   still.replaceWith(...buttons, place);
   box.classList.add("dvae-ready");
 }
 
-function makeButtons(choices, show, name) {
+function makeButtons(choices, choose, name) {
   const group = make("div", { className: "dvae-choices" });
   group.setAttribute("role", "radiogroup");
   group.setAttribute("aria-label", "model");
   choices.forEach((choice, k) => {
     const input = make("input", { type: "radio", name, checked: k === 0 });
-    input.addEventListener("change", () => show(choice));
+    input.addEventListener("change", () => choose(choice));
     group.append(make("label", {}, input, make("span", {}, choice.label)));
   });
   return group;
@@ -173,7 +184,7 @@ function makeButtons(choices, show, name) {
 function explain(box, error) {
   console.warn(error);
   box.querySelector("figcaption").textContent =
-    "A still picture of the widget: this browser cannot run its network.";
+    "A still picture of the widget: this browser could not run its network.";
 }
 
 const near = new IntersectionObserver(
