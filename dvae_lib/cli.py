@@ -1,4 +1,4 @@
-"""The command `dvae`: run, sweep and store notebooks; solve, hand out and grade exercises."""
+"""The command `dvae`: run, sweep and store notebooks; solve, hand out, grade; publish."""
 
 import argparse
 import ast
@@ -112,6 +112,18 @@ def _parser():
     )
     grade.add_argument("--lms", choices=("moodle", "canvas"), help="write a table to import there")
     grade.set_defaults(act=_grade)
+
+    site = commands.add_parser("site", help="build a site of pages from the stored notebooks")
+    site.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="default: all of them")
+    site.add_argument("--to", required=True, metavar="DIR", help="the folder of the site")
+    site.add_argument(
+        "--repository",
+        default="",
+        metavar="URL",
+        help="of the workbook: pages get buttons that open them in Colab or Binder from there",
+    )
+    site.add_argument("--npm", metavar="DIR", help="a folder with the packages that npm would get")
+    site.set_defaults(act=_site)
     return parser
 
 
@@ -209,6 +221,18 @@ def _grade(options):
     if options.lms:
         print(classroom.LMS[options.lms](Path(options.folder), marks))
     return 0 if all(mark.graded for mark in marks) else 1
+
+
+def _site(options):
+    from .site import build
+
+    started = time.perf_counter()
+    names = _names(options.notebooks)
+    for warning in build.build(options.to, options.repository, names, options.npm):
+        print(warning, file=sys.stderr)
+    first = Path(options.to, "index.html")
+    print(f"{len(names)} notebooks in {time.perf_counter() - started:.0f} s; open {first}")
+    return 0
 
 
 def _names(given):

@@ -68,17 +68,18 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """One worker takes all tests of the browser, and one all that are named test_…[01_vae].
+    """One worker takes all tests of the browser, one those of the site, and one test_…[01_vae].
 
-    So there is one JupyterLab and one smoke run a notebook. Marks would say it better, but the
-    groups of pytest-xdist 3.8 have no effect with pytest 9.2 (its issue 1386).
+    So there is one JupyterLab, one built site and one smoke run a notebook. Marks would say it
+    better, but the groups of pytest-xdist 3.8 have no effect with pytest 9.2 (its issue 1386).
     """
     from xdist.scheduler import LoadGroupScheduling
 
     class Scheduler(LoadGroupScheduling):
         def _split_scope(self, nodeid):
-            if "test_browser.py::" in nodeid:
-                return "browser"
+            for group in ("browser", "site"):
+                if f"test_{group}.py::" in nodeid:
+                    return group
             (name,) = re.findall(r"\[(\w+)\](?:@|$)", nodeid) or [""]
             return name if name in NOTEBOOKS else super()._split_scope(nodeid)
 

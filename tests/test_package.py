@@ -17,7 +17,8 @@ PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-
 IMPORT_ALL = """
 import importlib, pkgutil, sys
 
-for name in ("nbgrader", "h5py", "distributed", "dask", "playwright", "pytest", "ruff"):
+extras = "nbgrader h5py distributed dask sphinx myst_nb onnx onnxscript playwright pytest ruff"
+for name in extras.split():
     sys.modules[name] = None  # importing it raises ModuleNotFoundError
 import dvae_lib
 
@@ -82,7 +83,7 @@ def test_without_its_notebooks_the_command_says_what_to_do(tmp_path):
     subprocess.run([sys.executable, "-c", build], cwd=copy, check=True, capture_output=True)
     with zipfile.ZipFile(*copy.glob("*.whl")) as wheel:
         wheel.extractall(installed)
-    for command in ("run", "run 01_vae", "sweep 01_vae --seeds 0", "store", "lab"):
+    for command in ("run", "run 01_vae", "sweep 01_vae --seeds 0", "store", "lab", "site --to s"):
         done = subprocess.run(
             [sys.executable, "-m", "dvae_lib.cli", *command.split()],
             cwd=tmp_path,

@@ -30,7 +30,7 @@ def values_of(factors):
 
 def table():
     """The stored weights (8, 4, 15, 5, 64, 64) as whole numbers."""
-    return rooms._table(torch.device("cpu")).view(8, 4, 15, 5, 64, 64).long()
+    return rooms.weights_of_all(torch.device("cpu")).view(8, 4, 15, 5, 64, 64).long()
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ def load(n: int | str = 20_000, seed: int = 0, device: str | torch.device = "cpu
 def render(factors: Tensor) -> Tensor:
     """Look rooms up by factors int64 (M, 6): uint8 (M, 3, 64, 64)."""
     device = factors.device
-    table, half = _table(device), torch.tensor(0.5, device=device)
+    weights, half = weights_of_all(device), torch.tensor(0.5, device=device)
     palette = torch.tensor([_rgb(hue) for hue in HUES], device=device).mul(255).round()
     fixed = torch.tensor([SKY, GLOSS], device=device)
     images = torch.empty(len(factors), 3, PIXELS**2, dtype=torch.uint8, device=device)
@@ -88,13 +88,13 @@ def render(factors: Tensor) -> Tensor:
         geometry = (part[:, 3] * SIZES[4] + part[:, 4]) * SIZES[5] + part[:, 5]
         # Whole numbers of 8 bits over a power of two: exact in float32 whatever the order of the
         # sum, so that an image depends on its factors alone, on every device.
-        values = torch.baddbmm(half, colours, table[geometry].float())
+        values = torch.baddbmm(half, colours, weights[geometry].float())
         image.copy_(values.clamp_(max=255))
     return images.view(-1, 3, PIXELS, PIXELS)
 
 
 @functools.cache
-def _table(device):
+def weights_of_all(device: torch.device) -> Tensor:
     """The weights of all geometries on a device: uint8 (480, 5, 4096), in units of 1 / ONE."""
     stored = bytearray(lzma.decompress(WEIGHTS_FILE.read_bytes()))
     return torch.frombuffer(stored, dtype=torch.uint8).view(-1, 5, PIXELS**2).to(device)

@@ -163,7 +163,7 @@ def _render_painted(paint, factors, bases):
 def render(factors: Tensor) -> Tensor:
     """Draw sprites from factors int64 (M, 5): uint8 (M, 1, 64, 64), values 0 and 255."""
     images = torch.zeros(len(factors), 1, 64, 64, dtype=torch.uint8, device=factors.device)
-    for shape, inside in enumerate((_in_square, _in_ellipse, _in_heart)):
+    for shape, inside in enumerate(SHAPES):
         for rows in (factors[:, 0] == shape).nonzero().squeeze(1).split(CHUNK):
             _draw(images, rows, factors[rows], inside)
     return images
@@ -198,7 +198,7 @@ def _in_ellipse(x, y):
 
 def _in_heart(x, y):
     """The heart is a polygon on x = w sin^3 t: for each |x| the points between two chains."""
-    knots, top, bottom = _heart_chains(x.device)
+    knots, top, bottom = heart_chains(x.device)
     width = x.abs()
     k = torch.searchsorted(knots, width, right=True).clamp_(1, len(knots) - 1) - 1
     share = (width - knots[k]) / (knots[k + 1] - knots[k])
@@ -207,7 +207,11 @@ def _in_heart(x, y):
     return (width <= HEART_HALF_WIDTH) & (y >= above) & (y <= below)
 
 
-def _heart_chains(device):
+SHAPES = (_in_square, _in_ellipse, _in_heart)  # in the order of VALUES
+
+
+def heart_chains(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """|x| of the heart's corners, ascending, and the heights of its two chains there."""
     t = 2 * math.pi / HEART_VERTICES * torch.arange(HEART_VERTICES // 4 + 1, device=device)
 
     def height(t):
