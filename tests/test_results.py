@@ -68,6 +68,16 @@ def test_a_failed_claim_is_shown_as_failed():
     assert page.index("FAILED") < page.index("<details>") < page.index("3 s")
 
 
+def test_folded_rows_are_shown_without_columns_that_they_leave_empty():
+    table = results.Table(
+        [("", "run", "claim"), ("a", "1", "≥ 0")], [("b", "2", ""), ("c", "", "")]
+    )
+    shown, folded = table._repr_html_().split("<details>")
+    assert shown.count("<th") == 3
+    assert folded.count("<th") == 2
+    assert folded.count("<td") == 4
+
+
 def test_stored_seeds_and_the_long_run_stand_beside_this_run():
     seeds = {"accuracy": [0.95, 0.96, 0.97], "loss <of all>": [99.0, 101.0], "seconds": [1.0]}
     table = results_table(ROWS, "classroom", seeds, {"accuracy": 0.99})
