@@ -23,8 +23,13 @@ class Table:
         shown = _html_table(self.rows)
         if self.folded:
             more = f"<summary>{len(self.folded)} more measurements</summary>"
-            shown += f"<details>{more}{_html_table([self.rows[0], *self.folded])}</details>"
+            shown += f"<details>{more}{_html_table(self._unfolded())}</details>"
         return shown
+
+    def _unfolded(self):
+        """The heads and the folded rows, without columns in which these have nothing."""
+        kept = [k for k in range(len(self.rows[0])) if any(row[k] for row in self.folded)]
+        return [[row[k] for k in kept] for row in (self.rows[0], *self.folded)]
 
 
 def _html_table(rows):

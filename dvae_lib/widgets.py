@@ -13,6 +13,7 @@ import torch
 from .data import FactorData
 from .figures import tile
 from .live import Displayed, LiveImage
+from .tables import Table
 
 SHEET_PIXELS = 576  # across several images shown together, at most, unless they are larger
 STEP = 0.05  # of a slider along a latent axis, in units of the code
@@ -242,6 +243,60 @@ def switch(choices: "dict[str, LiveImage]") -> "Switch | LiveImage":
     if not choices:
         raise ValueError("no widgets to choose from; give at least one")
     return Switch(choices) if len(choices) > 1 else next(iter(choices.values()))
+
+
+class SortedTable(Displayed, ipywidgets.VBox):
+    """Buttons that choose rows of a table, a menu of the column that sorts it, and the table."""
+
+    def __init__(self, rows: Sequence[dict[str, Any]], filters: Sequence[str]) -> None:
+        self.rows = list(rows)
+        self.filters = {name: self._buttons(name) for name in filters}
+        numbers = [name for name, value in self.rows[0].items() if not isinstance(value, str)]
+        self.by = ipywidgets.Dropdown(description="sorted by", options=numbers)
+        self.upwards = ipywidgets.Checkbox(description="smallest first", indent=False)
+        self.page = ipywidgets.HTML()
+        controls = [*self.filters.values(), self.by, self.upwards]
+        super().__init__([*controls, self.page])
+        self.add_class("dvae-live")
+        for control in controls:
+            control.observe(self.refresh, "value")
+        self.refresh()
+
+    def _buttons(self, name):
+        words = dict.fromkeys(row[name] for row in self.rows)
+        options = {"options": ["all", *words], "style": {"button_width": "auto"}}
+        return ipywidgets.ToggleButtons(description=name, **options)
+
+    @property
+    def chosen(self) -> list[dict[str, Any]]:
+        """The rows that are shown, in their order."""
+        wanted = {n: c.value for n, c in self.filters.items() if c.value != "all"}
+        rows = [row for row in self.rows if all(row[n] == word for n, word in wanted.items())]
+        return sorted(rows, key=lambda row: row[self.by.value], reverse=not self.upwards.value)
+
+    def refresh(self, change: Any = None) -> None:
+        """Write the table for the present choice."""
+        body = [[v if isinstance(v, str) else f"{v:.2f}" for v in r.values()] for r in self.chosen]
+        self.page.value = Table([tuple(self.rows[0]), *body])._repr_html_()
+
+    def show(self) -> None: ...
+
+    def still(self) -> str:
+        return self.page.value
+
+
+def table(rows: Sequence[dict[str, Any]], filters: Sequence[str] = ()) -> SortedTable:
+    """A table that sorts by any column of numbers, and shows the rows of chosen words.
+
+    rows: dicts with the same columns, {column: a word or a number}. filters: columns of words;
+    each gets a button for every word in it. It begins with all rows, the largest number of the
+    first such column on top. Raises ValueError without rows or for rows of other columns.
+    """
+    if not rows or any(row.keys() != rows[0].keys() for row in rows):
+        raise ValueError("give at least one row, and the same columns in each")
+    if missing := [name for name in filters if not isinstance(rows[0].get(name), str)]:
+        raise ValueError(f"{missing[0]!r} is no column of words; there are: {', '.join(rows[0])}")
+    return SortedTable(rows, filters)
 
 
 def _in_unit_range(image):

@@ -6,6 +6,7 @@ import pytest
 from scipy import stats
 
 from dvae_lib.results import Row, interval, results_table
+from dvae_lib.tables import Table
 
 
 def test_interval_of_a_published_table():
@@ -66,6 +67,14 @@ def test_a_failed_claim_is_shown_as_failed():
     assert repr(table).endswith("and 1 more measurements")
     page = table._repr_html_()
     assert page.index("FAILED") < page.index("<details>") < page.index("3 s")
+
+
+def test_folded_rows_are_shown_without_columns_that_they_leave_empty():
+    table = Table([("", "run", "claim"), ("a", "1", "≥ 0")], [("b", "2", ""), ("c", "", "")])
+    shown, folded = table._repr_html_().split("<details>")
+    assert shown.count("<th") == 3
+    assert folded.count("<th") == 2
+    assert folded.count("<td") == 4
 
 
 def test_stored_seeds_and_the_long_run_stand_beside_this_run():

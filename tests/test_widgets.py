@@ -499,3 +499,46 @@ def test_a_switch_of_one_has_no_buttons(traverse):
     assert widgets.switch({"here": traverse}) is traverse
     with pytest.raises(ValueError, match="no widgets to choose from"):
         widgets.switch({})
+
+
+RUNS = [
+    {"set": "rooms", "method": "a <b>", "score": 0.25, "error": 3.0},
+    {"set": "sprites", "method": "a <b>", "score": 0.5, "error": 1.0},
+    {"set": "rooms", "method": "c", "score": 0.75, "error": 2.0},
+]
+
+
+def test_a_table_sorts_by_its_columns_and_filters_by_words():
+    table = widgets.table(RUNS, filters=("set",))
+    assert [row["score"] for row in table.chosen] == [0.75, 0.5, 0.25]
+    table.by.value = "error"
+    assert [row["error"] for row in table.chosen] == [3, 2, 1]
+    table.upwards.value = True
+    assert [row["error"] for row in table.chosen] == [1, 2, 3]
+    table.filters["set"].value = "rooms"
+    assert [row["error"] for row in table.chosen] == [2, 3]
+    assert table.by.options == ("score", "error")
+    assert table.filters["set"].options == ("all", "rooms", "sprites")
+
+
+def test_a_table_shows_what_is_chosen_and_escapes_it():
+    table = widgets.table(RUNS, filters=("set",))
+    assert table.page.value.index("0.75") < table.page.value.index("0.50")
+    assert "a &lt;b&gt;" in table.page.value
+    table.filters["set"].value = "sprites"
+    assert "0.75" not in table.page.value
+    assert table.still() == table.page.value
+
+
+@pytest.mark.parametrize(
+    ("rows", "filters", "message"),
+    [
+        ([], (), "at least one row"),
+        ([{"a": 1.0}, {"b": 1.0}], (), "the same columns"),
+        (RUNS, ("score",), "'score' is no column of words"),
+        (RUNS, ("shape",), "'shape' is no column of words; there are: set, method"),
+    ],
+)
+def test_wrong_rows_of_a_table_are_refused(rows, filters, message):
+    with pytest.raises(ValueError, match=message):
+        widgets.table(rows, filters)
