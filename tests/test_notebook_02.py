@@ -9,7 +9,7 @@ import nbformat
 import numpy as np
 import pytest
 import torch
-from scipy.stats import entropy, multivariate_normal, norm
+from scipy.stats import entropy, f_oneway, multivariate_normal, norm
 
 from dvae_lib import data, workbook
 from dvae_lib.paths import notebook_path
@@ -183,6 +183,14 @@ def test_the_share_adjusted_for_chance_is_zero_over_all_shuffles(taught, n_setti
     chance = np.mean([taught.explained_share(torch.tensor(d)) for d in dealt])
     assert chance == pytest.approx((n_settings - 1) / (n_settings * n_seeds - 1))
     assert np.mean([taught.adjusted_share(torch.tensor(d)) for d in dealt]) == pytest.approx(0)
+
+
+def test_the_adjusted_share_is_that_of_an_analysis_of_variance(taught):
+    """1 - MS within / MS total, whose F statistic SciPy has."""
+    values = np.random.default_rng(0).normal(size=(6, 5)) + np.arange(6)[:, None] / 3
+    between, within = 5 * f_oneway(*values).statistic, 24  # sums of squares in units of MS within
+    expected = 1 - 1 / ((between + within) / 29)
+    assert taught.adjusted_share(values) == pytest.approx(expected)
 
 
 def test_the_adjusted_share_of_a_setting_that_decides_is_one(taught):

@@ -334,22 +334,6 @@ def test_disentanglement_of_groups_minds_groups_and_not_factors(taught):
 # --- method or seed ------------------------------------------------------------------------------
 
 
-def test_the_share_of_the_method_is_that_of_an_analysis_of_variance(taught):
-    """1 - MS within / MS total, whose F statistic SciPy has."""
-    values = torch.randn(6, 5, generator=rng()).double() + torch.arange(6)[:, None] / 3
-    F_statistic = stats.f_oneway(*values.numpy()).statistic
-    between, within = 5 * F_statistic, 24  # sums of squares in units of MS within
-    expected = 1 - 1 / ((between + within) / 29)
-    assert float(taught.method_share(values)) == pytest.approx(expected)
-
-
-def test_the_share_of_the_method_is_one_without_seeds_and_nothing_by_chance(taught):
-    same = torch.arange(4.0)[:, None].repeat(1, 3)
-    assert taught.method_share(same) == pytest.approx(1)
-    drawn = [taught.method_share(torch.randn(3, 4, generator=rng(k))) for k in range(4_000)]
-    assert abs(np.mean(drawn)) < 4 * np.std(drawn) / math.sqrt(len(drawn))
-
-
 def test_an_upset_is_a_lower_method_that_wins(taught):
     apart = torch.tensor([[1.0, 2.0], [5.0, 6.0], [3.0, 4.0]])
     assert taught.upset(apart) == 0
