@@ -17,7 +17,7 @@ ALT = (
     "other, in its hue, slant and thickness."
 )
 CAPTION = (
-    "Above, eight real images. Below, what one network writes with one code taken from each image "
+    "Above, eight real images, chosen for their hues. Below, what one network writes with one code taken from each image "
     "and the other saying which digit (notebook 05, a stored network)."
 )
 
