@@ -19,7 +19,7 @@ from in_pages import listen, open_widget, serve
 from PIL import Image
 
 from dvae_lib import cli, data, paths
-from dvae_lib.site import claims, export, front, live, npm, pages
+from dvae_lib.site import claims, export, front, live, npm, sources
 
 BUILT = ["01_vae", "08_quantized_infogan"]
 every_notebook = pytest.mark.parametrize("name", NOTEBOOKS)
@@ -73,7 +73,7 @@ def test_what_failed_is_said_to_have_failed():
 
 def prepared(name, folder, live_ones=None):
     text = paths.notebook_path(name).read_text(encoding="utf-8")
-    return json.loads(text), json.loads(pages.prepared(text, name, folder, live_ones))
+    return json.loads(text), json.loads(sources.prepared(text, name, folder, live_ones))
 
 
 @every_notebook
@@ -113,7 +113,9 @@ def test_a_widget_whose_cell_is_gone_is_told(tmp_path):
 
 def test_links_to_pages_that_are_not_built_become_words():
     text = "see [two](02_b.ipynb), [`one`](01_a.ipynb) and [words](glossary.md)"
-    assert pages.unlinked(text, ["01_a"]) == "see two, [`one`](01_a.ipynb) and [words](glossary.md)"
+    assert (
+        sources.unlinked(text, ["01_a"]) == "see two, [`one`](01_a.ipynb) and [words](glossary.md)"
+    )
 
 
 # The first screen
