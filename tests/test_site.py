@@ -385,8 +385,12 @@ def shown_by(page):
     return np.array(values).reshape(height, width, 4)[..., :3], sliders
 
 
+def drawn_in(box):
+    return int(box.locator("canvas").get_attribute("data-drawn"))
+
+
 def drawn(page):
-    return int(page.locator(".dvae-live canvas").first.get_attribute("data-drawn"))
+    return drawn_in(page.locator(".dvae-live").first)
 
 
 def wait_for_another(page, before):
@@ -468,6 +472,22 @@ def test_a_button_chooses_another_network(address, browser):
     with torch.no_grad():
         expected = shown.network(torch.tensor(at)).numpy().astype(int)
     assert abs(picture - expected).max() <= 2
+    page.close()
+
+
+@needs_extra
+@needs_browser
+def test_what_a_server_unpacks_itself_is_taken_as_it_is(site, address, browser):
+    folder, _ = site
+    page = browser.new_page()
+
+    def unpack(route):
+        path = folder / urllib.parse.urlsplit(route.request.url).path.lstrip("/")
+        route.fulfill(body=gzip.decompress(path.read_bytes()))
+
+    page.route("**/*.gz", unpack)
+    page.goto(f"{address}/08_quantized_infogan.html")
+    assert drawn_in(open_widget(page)) == 1
     page.close()
 
 

@@ -21,9 +21,11 @@ async function startRuntime() {
 }
 
 async function unpacked(address) {
-  const packed = await fetch(address);
-  if (!packed.ok) throw new Error(`${address}: ${packed.status}`);
-  const stream = packed.body.pipeThrough(new DecompressionStream("gzip"));
+  const answer = await fetch(address);
+  if (!answer.ok) throw new Error(`${address}: ${answer.status}`);
+  const bytes = new Uint8Array(await answer.arrayBuffer());
+  if (bytes[0] !== 0x1f || bytes[1] !== 0x8b) return bytes.buffer; // a server has unpacked it
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Response(stream).arrayBuffer();
 }
 
