@@ -19,7 +19,7 @@ from in_pages import listen, open_widget, serve
 from PIL import Image
 
 from dvae_lib import cli, data, paths
-from dvae_lib.site import claims, export, front, live, npm, pages
+from dvae_lib.site import claims, export, front, live, npm, sources
 
 BUILT = ["01_vae", "08_quantized_infogan"]
 every_notebook = pytest.mark.parametrize("name", NOTEBOOKS)
@@ -73,7 +73,7 @@ def test_what_failed_is_said_to_have_failed():
 
 def prepared(name, folder, live_ones=None):
     text = paths.notebook_path(name).read_text(encoding="utf-8")
-    return json.loads(text), json.loads(pages.prepared(text, name, folder, live_ones))
+    return json.loads(text), json.loads(sources.prepared(text, name, folder, live_ones))
 
 
 @every_notebook
@@ -113,7 +113,9 @@ def test_a_widget_whose_cell_is_gone_is_told(tmp_path):
 
 def test_links_to_pages_that_are_not_built_become_words():
     text = "see [two](02_b.ipynb), [`one`](01_a.ipynb) and [words](glossary.md)"
-    assert pages.unlinked(text, ["01_a"]) == "see two, [`one`](01_a.ipynb) and [words](glossary.md)"
+    assert (
+        sources.unlinked(text, ["01_a"]) == "see two, [`one`](01_a.ipynb) and [words](glossary.md)"
+    )
 
 
 # The first screen
@@ -383,8 +385,12 @@ def shown_by(page):
     return np.array(values).reshape(height, width, 4)[..., :3], sliders
 
 
+def drawn_in(box):
+    return int(box.locator("canvas").get_attribute("data-drawn"))
+
+
 def drawn(page):
-    return int(page.locator(".dvae-live canvas").first.get_attribute("data-drawn"))
+    return drawn_in(page.locator(".dvae-live").first)
 
 
 def wait_for_another(page, before):
@@ -466,6 +472,22 @@ def test_a_button_chooses_another_network(address, browser):
     with torch.no_grad():
         expected = shown.network(torch.tensor(at)).numpy().astype(int)
     assert abs(picture - expected).max() <= 2
+    page.close()
+
+
+@needs_extra
+@needs_browser
+def test_what_a_server_unpacks_itself_is_taken_as_it_is(site, address, browser):
+    folder, _ = site
+    page = browser.new_page()
+
+    def unpack(route):
+        path = folder / urllib.parse.urlsplit(route.request.url).path.lstrip("/")
+        route.fulfill(body=gzip.decompress(path.read_bytes()))
+
+    page.route("**/*.gz", unpack)
+    page.goto(f"{address}/08_quantized_infogan.html")
+    assert drawn_in(open_widget(page)) == 1
     page.close()
 
 

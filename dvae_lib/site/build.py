@@ -1,4 +1,4 @@
-"""`dvae site`: the stored notebooks as a site of pages, by Sphinx. Nothing is executed."""
+"""`dvae site`: the stored notebooks as a site of pages, by Sphinx; none of them is executed."""
 
 import gzip
 import io
@@ -15,7 +15,7 @@ from PIL import Image
 
 from .. import __version__, paths
 from ..bars import Bar
-from . import claims, export, front, live, npm, pages
+from . import claims, export, front, live, npm, sources
 
 STATIC = Path(__file__).with_name("static")
 PROSE = ("glossary.md", "lecturer.md")
@@ -144,7 +144,7 @@ def _write_widgets(name, folder):
 
 def _widget(first, name, folder):
     """The still picture of a widget, which the page's script replaces."""
-    shown = pages.image(*first.still(), folder, f"pictures/live/{name}.png")
+    shown = sources.image(*first.still(), folder, f"pictures/live/{name}.png")
     return (
         f'<div class="dvae-live" data-about="live/{name}.json"><figure>{shown}'
         f"<figcaption>{first.words}</figcaption></figure></div>"
@@ -185,8 +185,8 @@ def _title(path):
 
 
 def _api_index():
-    pages = "\n".join(ROOMS)
-    return f"# The library `dvae_lib`\n\n```{{toctree}}\n:maxdepth: 2\n\n{pages}\n```\n"
+    rooms = "\n".join(ROOMS)
+    return f"# The library `dvae_lib`\n\n```{{toctree}}\n:maxdepth: 2\n\n{rooms}\n```\n"
 
 
 def _api_page(room):
@@ -224,10 +224,10 @@ def _sphinx(source, to, beside, stills, repository):
 
 
 def _read(folder, stills, note, app, name, source):
-    """Give Sphinx a notebook as pages.prepared has it; the file itself is there for download."""
+    """Give Sphinx a notebook as sources.prepared has it; the file itself is there for download."""
     if name in stills:
-        source[0] = pages.prepared(source[0], name, folder, stills[name], note)
-    source[0] = pages.unlinked(source[0], stills)
+        source[0] = sources.prepared(source[0], name, folder, stills[name], note)
+    source[0] = sources.unlinked(source[0], stills)
 
 
 def _as_it_is(app, what, name, thing, options, lines):

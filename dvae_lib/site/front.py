@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 
 from .. import pages, paths
-from .pages import image
+from .sources import image
 
 MOVING = "results/moving.webp"  # below notebooks/, made by tests/makers/make_front.py
 ALT = (
@@ -17,8 +17,8 @@ ALT = (
     "other, in its hue, slant and thickness."
 )
 CAPTION = (
-    "Above, eight real images. Below, what one network writes with one code taken from each image "
-    "and the other saying which digit (notebook 05, a stored network)."
+    "Above, eight real images, chosen for their hues. Below, what one network writes with one code "
+    "taken from each image and the other saying which digit (notebook 05, a stored network)."
 )
 
 

@@ -1,7 +1,8 @@
 """Which widgets of the notebooks live on their pages, and with which networks.
 
 A function for each notebook makes the widgets that stand in it, of the weights that are stored with
-the workbook. A page shows their first pictures where JavaScript or WebAssembly is not to be had.
+the workbook. It takes the notebook's definitions, and executes those of its cells that make images;
+nothing is trained. A page shows the first pictures where there is no JavaScript or WebAssembly.
 """
 
 import colorsys

@@ -9,17 +9,19 @@ from pathlib import Path
 
 from ..data.download import verify
 
-# {name: (version, checksum of its package, what is taken of it: {pattern: folder})}
+# {name: (version, checksum of its package, folder on the site, what goes there)}
 LIBRARIES = {
     "mathjax": (
         "3.2.2",
         "sha256:1b9c0a1c44df864e915690558e72adb9cc5203360daefd385084ced3b6c64c09",
-        {r"es5/(tex-chtml\.js|output/chtml/fonts/woff-v2/.*)": "mathjax"},
+        "mathjax",
+        r"(?:es5/)?(LICENSE|tex-chtml\.js|output/chtml/fonts/woff-v2/.*)",
     ),
     "onnxruntime-web": (
         "1.30.0",
         "sha256:d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71",
-        {r"dist/(ort\.wasm\.min\.mjs|ort-wasm-simd-threaded\.(?:mjs|wasm))": "ort"},
+        "ort",
+        r"dist/(ort\.wasm\.min\.mjs|ort-wasm-simd-threaded\.(?:mjs|wasm))",  # MIT, says its head
     ),
 }
 
@@ -31,24 +33,23 @@ def cache() -> Path:
 
 
 def unpack(name: str, to: Path, kept: Path | None = None) -> None:
-    """Put the files of a library below `to`, where its patterns say.
+    """Put what the site needs of a library into its folder below `to`.
 
     kept: the folder that has its package, or gets it from npm (default: cache()). Raises
     FileNotFoundError where it is neither there nor to be had, ValueError for a wrong one.
     """
-    version, checksum, patterns = LIBRARIES[name]
+    version, checksum, folder, pattern = LIBRARIES[name]
     package = (kept or cache()) / f"{name}-{version}.tgz"
     if not package.is_file():
         _pack(f"{name}@{version}", package)
     verify(package, checksum)
     with tarfile.open(package) as archive:
         for member in archive:
-            for pattern, folder in patterns.items():
-                if found := re.fullmatch(rf"package/{pattern}", member.name):
-                    path = to / folder / found[1]
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    content = archive.extractfile(member)
-                    path.write_bytes(content.read() if content else b"")
+            content = archive.extractfile(member)
+            if content and (found := re.fullmatch(rf"package/{pattern}", member.name)):
+                path = to / folder / found[1]
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content.read())
 
 
 def _pack(what, package):

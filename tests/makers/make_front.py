@@ -10,16 +10,15 @@ from dvae_lib import figures, paths
 from dvae_lib.site import front, live
 
 # Of the first hundred images that notebook 05 shows, eight of different hues and hands.
-SHOWN = [13, 1, 4, 19, 7, 35, 36, 22]
-BETWEEN, HOLD, STEP = 4, 700, 60  # frames from digit to digit; milliseconds
+SHOWN = [13, 1, 4, 19, 7, 35, 36, 18]
+BETWEEN, HOLD, STEP = 3, 900, 60  # frames from digit to digit; milliseconds
 ENLARGED = 3
 
 
 def frames():
     """One picture a frame: real images above, below them the decoder, told which digit to write."""
-    network = live.on_page("05_two_code_information")["cross_widgets = {}"][
-        "full, stored long run"
-    ].network
+    shown = live.on_page("05_two_code_information")["cross_widgets = {}"]
+    network = shown["full, stored long run"].network
     given, z_1, digits = network.images[SHOWN] / 255, network.z_1[SHOWN], torch.eye(10)
     for digit in range(10):
         for k in range(BETWEEN + 1):

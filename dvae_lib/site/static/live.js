@@ -21,14 +21,17 @@ async function startRuntime() {
 }
 
 async function unpacked(address) {
-  const packed = await fetch(address);
-  if (!packed.ok) throw new Error(`${address}: ${packed.status}`);
-  const stream = packed.body.pipeThrough(new DecompressionStream("gzip"));
+  const answer = await fetch(address);
+  if (!answer.ok) throw new Error(`${address}: ${answer.status}`);
+  const bytes = new Uint8Array(await answer.arrayBuffer());
+  if (bytes[0] !== 0x1f || bytes[1] !== 0x8b) return bytes.buffer; // a server has unpacked it
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Response(stream).arrayBuffer();
 }
 
-async function loadNetwork(ort, address) {
-  return ort.InferenceSession.create(await unpacked(address), { executionProviders: ["wasm"] });
+async function loadNetwork(address) {
+  const [ort, network] = await Promise.all([loadRuntime(), unpacked(address)]);
+  return ort.InferenceSession.create(network, { executionProviders: ["wasm"] });
 }
 
 function make(tag, attributes = {}, ...children) {
@@ -142,10 +145,8 @@ class View {
 
 // A widget: buttons that choose a network, if there are several, above its view.
 async function enliven(box) {
-  const [ort, { choices }] = await Promise.all([
-    loadRuntime(),
-    fetch(box.dataset.about).then((answer) => answer.json()),
-  ]);
+  const ready = loadRuntime(); // meanwhile
+  const { choices } = await (await fetch(box.dataset.about)).json();
   const still = box.querySelector("img");
   const views = new Map();
   const words = box.querySelector("figcaption");
@@ -154,7 +155,8 @@ async function enliven(box) {
   const show = async (choice) => {
     wanted = choice;
     if (!views.has(choice)) {
-      const view = new View(ort, choice, await loadNetwork(ort, choice.network), still);
+      const session = await loadNetwork(choice.network);
+      const view = new View(await ready, choice, session, still);
       await view.draw();
       views.set(choice, view);
     }
@@ -194,6 +196,6 @@ const near = new IntersectionObserver(
       enliven(target).catch((error) => explain(target, error));
     }
   },
-  { rootMargin: "600px" },
+  { rootMargin: "800px" },
 );
 document.querySelectorAll(".dvae-live").forEach((box) => near.observe(box));
