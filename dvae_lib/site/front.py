@@ -79,7 +79,7 @@ METHODS = (
         "for each there is a code that misleads it",
         ("02",),
         (1, 2),
-        "Four scatter plots coloured by floor hue",
+        "The perfect code, a turned one",
     ),
     Method(
         "04_label_relevant_vae",
@@ -150,6 +150,16 @@ METHODS = (
         ("05", "06"),
         (3, 4),
         "Each row slides the identity",
+    ),
+    Method(
+        "11_side_by_side",
+        "Side by side",
+        "",
+        "eleven methods, the same images, network and steps",
+        "on other images the order may be another",
+        ("06", "07", "09"),
+        (2, 4),
+        "Eleven methods, a row each",
     ),
 )
 
