@@ -18,6 +18,7 @@ from torch import nn
 
 from .. import cells, data, models, paths, widgets, workbook
 from ..data import digits, rooms
+from ..live import SHOWN_PIXELS
 from . import networks
 
 
@@ -56,7 +57,7 @@ class Live:
         """The picture at these positions as a PNG, enlarged without blur, and what it shows."""
         image = Image.fromarray(self.picture())
         across = max(image.size)
-        size = widgets.SHOWN_PIXELS if across <= 64 else widgets.SHEET_PIXELS
+        size = SHOWN_PIXELS if across <= 64 else widgets.SHEET_PIXELS
         factor = max(1, size // across)
         buffer = io.BytesIO()
         image.resize([side * factor for side in image.size], Image.Resampling.NEAREST).save(
