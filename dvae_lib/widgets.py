@@ -214,10 +214,10 @@ def sampler(draw: Callable, classes: Sequence, columns: int = 4) -> LiveImage:
 class Switch(Displayed, ipywidgets.VBox):
     """Buttons, one of which is pressed, and below them its widget; the others wait unseen."""
 
-    def __init__(self, choices: "dict[str, LiveImage]") -> None:
+    def __init__(self, choices: "dict[str, LiveImage]", name: str) -> None:
         self.choices = dict(choices)
         self.buttons = ipywidgets.ToggleButtons(
-            options=list(self.choices), description="model", style={"button_width": "auto"}
+            options=list(self.choices), description=name, style={"button_width": "auto"}
         )
         super().__init__([self.buttons, *self.choices.values()])
         self._choose()
@@ -235,14 +235,15 @@ class Switch(Displayed, ipywidgets.VBox):
         return self.choices[self.buttons.value].still()
 
 
-def switch(choices: "dict[str, LiveImage]") -> "Switch | LiveImage":
+def switch(choices: "dict[str, LiveImage]", name: str = "model") -> "Switch | LiveImage":
     """Buttons that choose which of several widgets is shown, {label: a widget of this module}.
 
-    The first is shown to begin with. A single one gets no buttons. Raises ValueError for none.
+    name: what is chosen. The first is shown to begin with. A single one gets no buttons. Raises
+    ValueError for none.
     """
     if not choices:
         raise ValueError("no widgets to choose from; give at least one")
-    return Switch(choices) if len(choices) > 1 else next(iter(choices.values()))
+    return Switch(choices, name) if len(choices) > 1 else next(iter(choices.values()))
 
 
 class SortedTable(Displayed, ipywidgets.VBox):
