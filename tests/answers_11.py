@@ -7,6 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy import stats
+from scipy.stats import spearmanr
 
 # --- bootstrap -----------------------------------------------------------------------------------
 
@@ -78,6 +79,24 @@ def bootstrap_of_seven(a, b, rows):
     return (a - b).mean(), *interval_of(d)
 
 
+def bootstrap_by_gathering(a, b, rows):
+    """NumPy's percentiles, as an array."""
+    means = (a - b).expand(len(rows), -1).gather(1, rows).mean(1)
+    return np.array([(a - b).mean(), *np.percentile(means, [2.5, 97.5])])
+
+
+def quantile_by(rule):
+    """Ends by another of NumPy's rules for what lies between two neighbours."""
+    return lambda means: np.quantile(means, [0.025, 0.975], method=rule)
+
+
+def of_each_resample(a, b, rows):
+    """Quantiles within each resample, averaged."""
+    d = (a - b)[rows].double()
+    tails = torch.tensor([0.025, 0.975]).double()
+    return (a - b).mean(), *d.quantile(tails, dim=1).mean(1)
+
+
 # --- ranks ---------------------------------------------------------------------------------------
 
 
@@ -132,6 +151,25 @@ def ranks_by_sorting(a, b):
     return correlation(rank(a), rank(b))
 
 
+def ranks_by_signs(a, b):
+    """Over how many an entry is, less under how many: twice the centred rank."""
+    x, y = ((v[:, None] - v).sign().sum(1).double() for v in (a, b))
+    return F.cosine_similarity(x, y, dim=0)
+
+
+def ranks_corrected_for_ties(a, b):
+    """1 − 6Σd²/(n(n² − 1)) with the textbooks' correction."""
+    n, d = len(a), places(a).double() - places(b).double()
+    counts = (v.unique(return_counts=True)[1].tolist() for v in (a, b))
+    p, q = (((n**3 - n) - sum(c**3 - c for c in count)) / 12 for count in counts)
+    return (p + q - d.square().sum().item()) / (2 * math.sqrt(p * q))
+
+
+def ranks_from_both_ends(a, b):
+    """Equal entries stand in turn, once from the left and once from the right."""
+    return correlation(*(ordinal(v).double() - ordinal(-v) for v in (a, b)))
+
+
 def ranks_from_the_top(a, b):
     """Descending in both: the same correlation."""
     return correlation(places(-a), places(-b))
@@ -160,6 +198,26 @@ def uncentred(x, y):
 
 def ranks_by_scipy(a, b):
     return stats.spearmanr(a, b).statistic
+
+
+def ranks_by_imported_scipy(a, b):
+    return spearmanr(a, b).statistic
+
+
+def nearly_equal(values):
+    """Equal is what PyTorch takes for close."""
+    equal = torch.isclose(values[:, None], values)
+    return ((values[:, None] > values) & ~equal).sum(1) + (equal.sum(1) + 1.0) / 2
+
+
+def mixed_divisors(first, second):
+    """A covariance over n − first, and deviations over n − second."""
+
+    def correlate(x, y):
+        covariance = torch.cov(torch.stack([x, y]).double(), correction=first)[0, 1]
+        return covariance / (x.std(correction=second) * y.std(correction=second))
+
+    return correlate
 
 
 def ranks_by_rounding(a, b):
@@ -229,6 +287,44 @@ def udr_by_index(similarity, used_1, used_2):
     return sum(both) / len(both)
 
 
+def udr_by_product(similarity, used_1, used_2):
+    """The largest entry times the largest share."""
+    R = similarity[np.ix_(used_1, used_2)].numpy()
+    sums = [R.sum(k, keepdims=True) for k in (0, 1)]
+    parts = [
+        R.max(k, initial=0) * (R / np.where(s > 0, s, 1)).max(k, initial=0)
+        for k, s in enumerate(sums)
+    ]
+    return np.concatenate(parts).mean() if R.size else np.float64(0)
+
+
+def udr_by_weights(similarity, used_1, used_2):
+    """The mean of each network, weighed by its axes."""
+    if not (used_1.any() and used_2.any()):
+        return 0.0
+    R = kept(similarity, used_1, used_2)
+    means = [shares(R, dim).mean() for dim in (0, 1)]
+    return float(np.average(means, weights=[used_2.sum(), used_1.sum()]))
+
+
+def clamped_at(floor):
+    return udr_with(share=lambda R, dim: R.amax(dim) ** 2 / R.sum(dim).clamp_min(floor))
+
+
+def one_where_empty(similarity, used_1, used_2):
+    """Networks of which one has no axes are taken for alike."""
+    some = used_1.any() and used_2.any()
+    return udr_with()(similarity, used_1, used_2) if some else 1.0
+
+
+def idle_in_sums(similarity, used_1, used_2):
+    """The largest entry among axes in use, over a sum of all."""
+    R = kept(similarity, used_1, used_2)
+    return torch.cat(
+        [R.amax(0) ** 2 / similarity.sum(0)[used_2], R.amax(1) ** 2 / similarity.sum(1)[used_1]]
+    ).mean()
+
+
 def without_care_for_zeros(R, dim):
     return R.amax(dim) ** 2 / R.sum(dim)
 
@@ -257,11 +353,16 @@ RIGHT = [
     ("bootstrap", bootstrap_by_means),
     ("bootstrap", bootstrap_by_counts),
     ("bootstrap", bootstrap_by_sorting),
+    ("bootstrap", bootstrap_by_gathering),
+    ("bootstrap", lambda a, b, rows: bootstrap_with()(a.float(), b.float(), rows)),
     ("ranks", ranks_with()),
     ("ranks", ranks_by_loop),
     ("ranks", ranks_by_unique),
     ("ranks", ranks_by_sorting),
     ("ranks", ranks_from_the_top),
+    ("ranks", ranks_by_signs),
+    ("ranks", ranks_corrected_for_ties),
+    ("ranks", ranks_from_both_ends),
     ("ranks", ranks_by_numpy),
     ("ranks", ranks_with(by_rule("average"))),
     ("udr", udr_with()),
@@ -269,6 +370,8 @@ RIGHT = [
     ("udr", udr_by_masking),
     ("udr", udr_by_nan),
     ("udr", udr_by_index),
+    ("udr", udr_by_product),
+    ("udr", udr_by_weights),
 ]
 
 WRONG = [
@@ -322,6 +425,17 @@ WRONG = [
         "the interval is",
         bootstrap_with(ends=lambda m: (m.quantile(0.025) - m.mean(), m.quantile(0.975) - m.mean())),
     ),
+    ("bootstrap", "three numbers", lambda a, b, rows: (a - b).mean().item()),
+    *(
+        ("bootstrap", "the interval is", bootstrap_with(ends=quantile_by(rule)))
+        for rule in ("lower", "nearest", "weibull", "hazen")
+    ),
+    ("bootstrap", "the interval is", of_each_resample),
+    (
+        "bootstrap",
+        "the interval is",
+        lambda a, b, rows: ((a - b).mean(), *interval_of((a[rows] - b).mean(1))),
+    ),
     ("bootstrap", "leave what is given", bootstrap_in_place),
     ("bootstrap", "2 seeds|1 seeds", bootstrap_of_seven),
     ("bootstrap", "the mean difference is", bootstrap_rounded),
@@ -346,7 +460,12 @@ WRONG = [
     ("ranks", "expected 0", lambda a, b: abs(ranks_with()(a, b)) / 2),
     ("ranks", "expected 0", lambda a, b: correlation(places(a), b)),
     ("ranks", "write it yourself", ranks_by_scipy),
+    ("ranks", "write it yourself", ranks_by_imported_scipy),
+    ("ranks", "everywhere by the same", ranks_with(correlate=mixed_divisors(0, 1))),
+    ("ranks", "everywhere by the same", ranks_with(correlate=mixed_divisors(1, 0))),
     ("ranks", "3 entries, 2 levels", ranks_by_rounding),
+    ("ranks", "3 entries, 2 levels", ranks_with(nearly_equal)),
+    ("ranks", "2 entries, 9 levels", lambda a, b: abs(ranks_with()(a, b))),
     ("ranks", "leave what is given", lambda a, b: ranks_with()(a.neg_(), b.neg_())),
     ("udr", "returns nothing", lambda R, used_1, used_2: None),
     ("udr", "one number", lambda R, used_1, used_2: shares(kept(R, used_1, used_2), 0)),
@@ -378,6 +497,15 @@ WRONG = [
     ("udr", "not by half of it", udr_with(average=lambda c, r: 2 * torch.cat([c, r]).mean())),
     ("udr", "expected 0", udr_with(average=lambda c, r: torch.cat([c, r]).median())),
     ("udr", "expected 0", udr_with(share=lambda R, dim: R.mean(dim))),
+    ("udr", "expected 0", clamped_at(1)),
+    ("udr", "1 and 1 axes", clamped_at(0.01)),
+    ("udr", "expected 0", idle_in_sums),
+    (
+        "udr",
+        "not its ratio",
+        udr_with(share=lambda R, dim: (R.amax(dim) / R.sum(dim).clamp_min(1e-9)) ** 2),
+    ),
+    ("udr", "one network has no axis in use", one_where_empty),
     ("udr", "do not divide by 0", udr_with(share=without_care_for_zeros)),
     ("udr", "leave what is given", udr_in_place),
     ("udr", "axes", zero_rows_left_out),
