@@ -27,6 +27,7 @@ from dvae_lib import (
     execution,
     figures,
     files,
+    live,
     pages,
     paths,
     storing,
@@ -684,7 +685,7 @@ def test_a_picture_is_stored_with_its_alternative_text_once():
 def shows_a_widget(monkeypatch):
     """A cell as it is after it showed a widget: a still picture of 300 greys, and the view."""
     bundles = []
-    monkeypatch.setattr(widgets, "display", lambda bundle, raw: bundles.append(bundle))
+    monkeypatch.setattr(live, "display", lambda bundle, raw: bundles.append(bundle))
     sheet = torch.linspace(0, 1, 300).reshape(1, 1, 15, 20)
     widgets.switch(
         {name: widgets.sampler(lambda k: sheet, ["one"]) for name in "ab"}

@@ -717,7 +717,8 @@ def test_fitting_trains_the_network_and_leaves_the_recogniser(taught, tiny, digi
     assert taught.curve(alone, "B2") == alone.scalars["B2"]
 
 
-def test_a_trained_recogniser_is_frozen(taught, codes, digits):
+def test_a_trained_recogniser_is_frozen(taught, codes, digits, tmp_path, monkeypatch):
+    monkeypatch.setattr(taught.run, "folder", tmp_path, raising=False)
     batches = taught.FreshDigits(digits, 16, 0)
     net = taught.train_recogniser(codes["hue"], batches, (3, 32, 32), "hue")
     assert not net.training
