@@ -1,7 +1,4 @@
-"""What a fresh kernel looks like, and what a notebook has changed of it.
-
-Code in the same process can always hide better than another looks; this tells every common way.
-"""
+"""What a fresh kernel looks like, and what a notebook has changed of it."""
 
 import builtins
 import dataclasses
