@@ -127,7 +127,8 @@ def test_inside_of_tabs_it_is_made_when_its_tab_is_open(traverse, decoder, kind)
 def test_a_switch_inside_of_a_box_decodes_for_the_widget_that_is_chosen(decoder):
     other = Decoder()
     choices = {"a": widgets.traverse(decoder, CODES), "b": widgets.traverse(other, CODES)}
-    switch = widgets.switch(choices)
+    switch = widgets.switch(choices, "set")
+    assert switch.buttons.description == "set"
     display(ipywidgets.VBox([switch]))
     seen(*choices.values())
     assert (len(decoder.codes), len(other.codes)) == (1, 0)
