@@ -117,11 +117,9 @@ def results_a_second(address):
 
 
 def turns_of(seconds):
-    def go(turns):
-        for k in range(turns):
-            k * k
-
-    return round(seconds / _measure.seconds(lambda: go(10_000_000)) * 10_000_000)
+    """How many turns take so long in a cell, whose names are global and so half as fast."""
+    turns, loop = 5_000_000, compile("for k in range(turns):\n    k * k", "<cell>", "exec")
+    return round(seconds / _measure.seconds(lambda: exec(loop, {"turns": turns})) * turns)
 
 
 def main():
