@@ -9,6 +9,8 @@ import re
 import statistics
 import sys
 import urllib.parse
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -28,6 +30,16 @@ needs_extra = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in EXTRA) and not os.environ.get("CI"),
     reason="without the extra: pip install 'dvae_lib[site]'",
 )
+
+
+@pytest.fixture(scope="module")
+def apart():
+    """A process for what exports networks: PyTorch starts threads for it, which end no more.
+
+    A process that has them cannot compute gradients in a fork, as trainings side by side do.
+    """
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        yield lambda function, *arguments: pool.submit(function, *arguments).result()
 
 
 # The index of claims
@@ -198,14 +210,22 @@ def assert_alike(shown, at):
     assert abs(picture[::factor, ::factor] - made).max() <= 1
 
 
+STORED = ("08_quantized_infogan", "quantized, stored long run")
+
+
+def export_stored(path):
+    shown = first_of(STORED[0])[STORED[1]]
+    export.write(shown.network, shown.at(), path)
+
+
 @needs_extra
-def test_an_exported_network_draws_the_same_with_weights_of_half_the_size(tmp_path):
+def test_an_exported_network_draws_the_same_with_weights_of_half_the_size(tmp_path, apart):
     import onnx
     from onnx.reference import ReferenceEvaluator
 
-    shown = first_of("08_quantized_infogan")["quantized, stored long run"]
+    shown = first_of(STORED[0])[STORED[1]]
     path = tmp_path / "network.onnx.gz"
-    export.write(shown.network, shown.at(), path)
+    apart(export_stored, path)
     weights = sum(p.numel() for p in shown.network.parameters())
     assert path.stat().st_size < 2.5 * weights
     model = onnx.load_from_string(gzip.decompress(path.read_bytes()))
@@ -246,13 +266,13 @@ def pages_of(folder):
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
+def site(tmp_path_factory, apart):
     """A built site of two notebooks: (folder, warnings)."""
     from dvae_lib.site import build
 
     folder = tmp_path_factory.mktemp("site")
     try:
-        return folder, build.build(folder, "https://github.com/someone/workbook", BUILT)
+        return folder, apart(build.build, folder, "https://github.com/someone/workbook", BUILT)
     except FileNotFoundError as error:  # no npm, or nothing to be had from it
         pytest.skip(str(error))
 
