@@ -117,7 +117,7 @@ def results_a_second(address):
 
 
 def turns_of(seconds):
-    """How many turns take so long in a cell, whose names are global and so half as fast."""
+    """How many turns take so long in a cell, whose names are global and so slower."""
     turns, loop = 5_000_000, compile("for k in range(turns):\n    k * k", "<cell>", "exec")
     return round(seconds / _measure.seconds(lambda: exec(loop, {"turns": turns})) * turns)
 
