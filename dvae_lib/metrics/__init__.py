@@ -4,7 +4,6 @@ Each takes codes (N, L) and factors (N, K) and returns a Score: its scalars, the
 behind them, and bootstrap intervals. `report` runs several at once.
 """
 
-from ..features import inception, small_net
 from .betavae import betavae_score
 from .dci import dci
 from .dci_es import dci_es
@@ -41,7 +40,6 @@ __all__ = [
     "frechet_distance_of_features",
     "frechet_distances",
     "gap",
-    "inception",
     "info_c",
     "info_m",
     "infomec",
@@ -57,5 +55,4 @@ __all__ = [
     "probe_r2",
     "report",
     "sap",
-    "small_net",
 ]
