@@ -179,7 +179,7 @@ class LiveImage(Displayed, ipywidgets.HBox):
 
     def __init__(self, controls: Iterable, make: Callable) -> None:
         self.controls, self._make, self._alone, self._paused = list(controls), make, False, False
-        self.picture = ipywidgets.Image(format="png", layout={"max_width": "100%"})
+        self.picture = ipywidgets.Image(format="png", layout={"max_width": "calc(100% - 4px)"})
         self.words = ipywidgets.HTML()
         page = ipywidgets.HTML(PAGE)
         for part, name in ((self.picture, "picture"), (self.words, "words"), (page, "page")):
@@ -288,4 +288,5 @@ def _align(controls):
 def _readout(control):
     if isinstance(control, ipywidgets.SelectionSlider):
         return control.options[control.index][0]
-    return f"{control.value:.3g}"
+    in_percent = getattr(control, "readout_format", "").endswith("%")
+    return f"{control.value:{control.readout_format if in_percent else '.3g'}}"

@@ -236,6 +236,10 @@ def test_a_live_figure_is_drawn_for_the_values_of_its_sliders():
     assert bytes(widget.picture.value[:4]) == b"\x89PNG"
     fine = widgets.live_figure(draw, angle=(0, 90, 5), noise=(0.9, 0.999, 0.001)).sliders[1]
     assert [s.readout_format for s in (widget.sliders[1], fine)] == [".2f", ".3f"]
+    share, identity = widgets.live_figure(
+        draw, share=(0.9, 0.999, 0.001), identity=(0.0, 1.0, 0.05)
+    ).sliders
+    assert [s.readout_format for s in (share, identity)] == [".1%", ".0%"]
     with pytest.raises(ValueError, match="angle from 3 to 3 in steps of 1: an empty range"):
         widgets.live_figure(draw, angle=(3, 3, 1))
 
@@ -403,6 +407,9 @@ def test_swap_moves_each_code_on_its_own_and_decodes_once_a_move(swap, two_codes
     assert two_codes.codes[4:] == [([0.25, 2], [pytest.approx(0.2)])]
     names = [control.description for control in swap.children[0].children]
     assert names == ["image A", "image B", "digit from A to B", "style from A to B"]
+    swap.slider_s.value = 0.35
+    said = "Picture at image A 2, image B 0, digit from A to B 35%, style from A to B 0%"
+    assert swap.words.value == said
 
 
 def test_swap_refuses_codes_of_other_images(two_codes):
