@@ -262,6 +262,29 @@ def test_a_figure_that_is_drawn_again_is_laid_out_once():
     assert live.png(line(1)[0]) == first
 
 
+def test_a_new_figure_is_laid_out_like_one_of_its_make():
+    """And where the texts take the same room, its picture is that of a layout of its own."""
+
+    def panels(height=1.0, columns=2, title="both", size=(5, 2)):
+        figure, axes = figures.subplots(1, columns, alt="Lines.", size=size, squeeze=False)
+        for panel in axes[0]:
+            panel.plot([0, 1], [0, height])
+            panel.set(ylim=(0, 1), ylabel="height")
+        if title:
+            figure.suptitle(title)
+        return figure
+
+    before = panels()
+    live.png(before)
+    expected, figure = live.png(panels(0.5)), panels(0.5)
+    assert live.png(figure, before) == expected
+    places = [axes.get_position(original=True).bounds for axes in figure.axes]
+    assert places == [axes.get_position(original=True).bounds for axes in before.axes]
+    for other in ({"columns": 1}, {"columns": 3}, {"title": ""}, {"size": (6, 2)}):
+        assert live.png(panels(**other), before) == live.png(panels(**other))
+    assert live.png(panels(), torch.zeros(3, 8, 8)) == live.png(panels())
+
+
 CHANGES = [
     lambda axes: axes.set_xlim(-1, 3),
     lambda axes: axes.set_xticks([0, 0.5], ["none", "half"]),
