@@ -86,6 +86,8 @@ class Execute(preprocessors.Execute):
         before = {"torch", "dvae_lib.exercises"}
         before.update(*(contract["before"] for contract in self.contracts.values()))
         self.km = Manager(wire=str(self.wire), shown=self.shown, before=sorted(before))
+        # Within walls all ends with the kernel; elsewhere it is given time to end what it started.
+        self.shutdown_kernel = "immediate" if walled() else "graceful"
         return self.km
 
     async def async_start_new_kernel(self, **options):

@@ -170,6 +170,8 @@ def _execute(job, bar_position):
                 kernel_name="python3",
                 progress_bar={"desc": job.label, "position": bar_position, "leave": False},
                 kernel_manager_class=processes.Kernel,
+                # All is written; to end by itself would take it seconds.
+                shutdown_kernel="immediate",
             )
         except papermill.PapermillExecutionError as failure:
             error = f"cell [{failure.exec_count}]: {failure.ename}: {failure.evalue}"

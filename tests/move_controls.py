@@ -1,5 +1,7 @@
 """Run in the kernel of a smoke run, before its first cell: every control of a widget is moved.
 
+Pictures keep all their bytes, since nobody stores them and to pack them takes seconds.
+
 When a widget is shown, each of its controls is moved and moved back. What came of it is added as a
 line to the file that the environment variable CONTROLS names: the width of the picture, and by the
 name of each control whether the picture changed. The random generators are then as they were, so
@@ -18,9 +20,9 @@ def _move_controls():
     from ipywidgets import Button, SelectionSlider
     from PIL import Image
 
-    from dvae_lib import widgets
+    from dvae_lib import figures, widgets
 
-    show = widgets.LiveImage.show
+    show, figures.in_palette = widgets.LiveImage.show, lambda png: png
 
     def move(control):
         """Move a control, and return what moves it back."""

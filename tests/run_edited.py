@@ -13,6 +13,7 @@ import ipywidgets  # noqa: F401
 import matplotlib.figure  # noqa: F401
 import sklearn.linear_model  # noqa: F401
 import torch
+import torch._dynamo  # noqa: F401 (of the first step of an optimiser)
 from torch import nn
 
 MEASURED = """

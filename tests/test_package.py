@@ -1,6 +1,7 @@
 """The package: its requirements, imports and style."""
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -28,6 +29,16 @@ for module in pkgutil.walk_packages(dvae_lib.__path__, "dvae_lib."):
         print(module.name)
     except ImportError as error:
         print(f"{module.name}: {error}")
+"""
+CALL_ALL = """
+import contextlib, io, json, sys
+from dvae_lib import cli
+
+answers = []
+for command in sys.argv[1:]:
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        answers.append((cli.main(command.split()), said.getvalue()))
+print(json.dumps(answers))
 """
 
 
@@ -83,17 +94,21 @@ def test_without_its_notebooks_the_command_says_what_to_do(tmp_path):
     subprocess.run([sys.executable, "-c", build], cwd=copy, check=True, capture_output=True)
     with zipfile.ZipFile(*copy.glob("*.whl")) as wheel:
         wheel.extractall(installed)
-    for command in ("run", "run 01_vae", "sweep 01_vae --seeds 0", "store", "lab", "site --to s"):
-        done = subprocess.run(
-            [sys.executable, "-m", "dvae_lib.cli", *command.split()],
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(installed)},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 2, done.stderr
-        assert done.stderr.startswith("dvae: the library is installed without its notebooks")
-        assert "get the workbook's checkout, and run in it: pip install -e ." in done.stderr
+    commands = ["run", "run 01_vae", "sweep 01_vae --seeds 0", "store", "lab", "site --to s"]
+    done = subprocess.run(
+        [sys.executable, "-c", CALL_ALL, *commands],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(installed)},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    answers = json.loads(done.stdout)
+    assert len(answers) == len(commands)
+    for status, said in answers:
+        assert status == 2, said
+        assert said.startswith("dvae: the library is installed without its notebooks")
+        assert "get the workbook's checkout, and run in it: pip install -e ." in said
 
 
 @pytest.mark.parametrize("command", [["check"], ["format", "--check"]], ids=" ".join)

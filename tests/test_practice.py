@@ -249,7 +249,8 @@ def test_a_copy_runs_to_its_end_in_its_own_folder(tmp_path, monkeypatch):
     notebook = nbformat.read(tmp_path / "00_start_here.ipynb", as_version=4)
     for cell in notebook.cells:
         cell.source = at_tier(cell.source, "smoke") if cell.metadata.get("tags") else cell.source
-    NotebookClient(notebook, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    where = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(notebook, resources=where, shutdown_kernel="immediate").execute()
     shown = {c.source.rpartition(".")[2][:5]: c.outputs for c in notebook.cells if "outputs" in c}
     assert "no answer yet" in shown["check"][0]["data"]["text/html"]
     assert "0 of 1" in shown["progr"][0]["data"]["text/html"]

@@ -189,13 +189,12 @@ def explicitness_losses(
 ) -> tuple[Tensor, Tensor]:
     """Log-losses in nats of logistic regressions from codes and from nothing: two (N, K)."""
     features = _one_hot(values) if one_hot else standardised(values).cpu().numpy()
-    nothing = np.zeros((len(features), 1))
-    pairs = [
-        [_log_loss(x, level, max_iter) for x in (features, nothing)]
-        for level in to_labels(factors).T.cpu().numpy()
-    ]
-    loss, null = (torch.as_tensor(np.stack(column, 1)) for column in zip(*pairs, strict=True))
-    return loss, null
+    labels = to_labels(factors).cpu()
+    losses = [_log_loss(features, column, max_iter) for column in labels.T.numpy()]
+    loss = torch.as_tensor(np.stack(losses, 1))
+    # To balanced classes, without a code every level is as likely as another.
+    null = (labels.amax(0) + 1).double().log()
+    return loss, null.expand_as(loss)
 
 
 def _log_loss(features, labels, max_iter):
