@@ -16,7 +16,8 @@ def as_html(png: bytes, alt: str) -> str:
 
 def from_html(picture: str) -> tuple[bytes, str] | None:
     """(PNG bytes, alternative text) of what `as_html` made; None of other HTML."""
-    found = re.fullmatch(r'<img alt="([^"]*)" src="data:image/png;base64,([^"]*)">', picture)
+    form = r'\s*<img alt="([^"]*)" src="data:image/png;base64,([^"]*)">'
+    found = re.fullmatch(form, picture)
     try:
         return found and (base64.b64decode(found[2]), html.unescape(found[1]))
     except ValueError:  # no base64

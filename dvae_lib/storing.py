@@ -14,6 +14,7 @@ from . import commits, execution, files, paths
 MAX_STORED_BYTES = 700_000
 ABOUT_BYTES = 2_000  # of what a stored notebook says about its run, at most
 STILL = "A still picture of the widget: run the cells up to this one to move its controls."
+BLANK = " \n"  # an empty line would be passed over for the next
 PROVENANCE = ("tier", "seed", "device", "seconds", "processor", "threads", "versions", "commit")
 
 
@@ -83,7 +84,7 @@ def clean(notebook: NotebookNode) -> None:
 
     A widget leaves its still picture as a plain one, unless the next output of the section is a
     picture, the notebook's own still of the widget, or the notebook would grow too large. Of a
-    picture its text form goes.
+    picture its text form goes. What is folded begins with a blank line.
     """
     notebook.cells = [c for c in notebook.cells if "injected-parameters" not in tags(c)]
     for key in ("papermill", "widgets"):
@@ -105,10 +106,21 @@ def clean(notebook: NotebookNode) -> None:
                     output["data"].pop("text/plain", None)  # says the alternative text once more
                 if "execution_count" in output:
                     output["execution_count"] = cell.execution_count
+            if cell.metadata.get("jupyter", {}).get("outputs_hidden"):
+                cell.metadata["collapsed"] = True  # JupyterLab adds it, and the file has changed
+                cell.outputs[:1] = [_behind_a_blank_line(o) for o in cell.outputs[:1]]
     for cell, outputs in sorted(stills, key=lambda pair: len(str(pair[1]))):
         without, cell.outputs = cell.outputs, cell.outputs + outputs
         if len(nbformat.writes(notebook).encode()) > MAX_STORED_BYTES - ABOUT_BYTES:
             cell.outputs = without
+
+
+def _behind_a_blank_line(output):
+    """An output whose first line, which JupyterLab shows of what is folded, tells nothing."""
+    holder, kinds = (output, ["text"]) if "text" in output else (output.data, list(output.data))
+    for kind in kinds:
+        holder[kind] = BLANK + holder[kind].removeprefix(BLANK)
+    return output
 
 
 def _joined(outputs):
@@ -144,7 +156,7 @@ def _shown_below(cells):
             break
         if cell.get("outputs"):
             data = [output.get("data", {}) for output in cell.outputs]
-            return any(d.get("text/html", "").startswith("<img alt=") for d in data)
+            return any("<img alt=" in d.get("text/html", "") for d in data)
     return False
 
 

@@ -681,6 +681,27 @@ def test_a_picture_is_stored_with_its_alternative_text_once():
     assert other == table
 
 
+def test_the_line_by_which_a_folded_output_is_shown_tells_nothing():
+    """JupyterLab takes the first line that is not empty. Cleaned twice, there is still one."""
+    described, _ = figures.subplots(alt="A line that falls.")
+    bundle = described._repr_mimebundle_() | {"text/plain": "it falls"}
+    said = nbformat.v4.new_output("stream", name="stdout", text="it falls\nto 3\n")
+    shown = nbformat.v4.new_output("display_data", data=bundle)
+    for first, second in ((said, shown), (shown, said)):
+        notebook = executed(copy.deepcopy(first), copy.deepcopy(second))
+        notebook.cells[0].metadata["jupyter"] = {"outputs_hidden": True}
+        for _ in range(2):
+            storing.clean(notebook)
+        output, other = notebook.cells[0].outputs
+        for text in [output["text"]] if "text" in output else output.data.values():
+            blank, line, *_ = text.split("\n")
+            assert (blank, bool(line)) == (" ", True)
+        assert other.get("text") in (None, said.text)
+        if "data" in output:
+            assert pages.from_html(output.data["text/html"])[1] == "A line that falls."
+        assert notebook.cells[0].metadata.collapsed
+
+
 @pytest.fixture
 def shows_a_widget(monkeypatch):
     """A cell as it is after it showed a widget: a still picture of 300 greys, and the view."""

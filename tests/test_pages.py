@@ -81,6 +81,14 @@ def test_what_was_to_be_predicted_is_folded(path):
 
 
 @every_notebook
+def test_the_line_that_jupyterlab_shows_of_what_is_folded_is_blank(path):
+    for cell in filter(is_folded, cells(path)):
+        for output in cell.outputs[:1]:
+            texts = [output.text] if "text" in output else output.data.values()
+            assert all(text.startswith(" \n") for text in texts), cell.source
+
+
+@every_notebook
 def test_nothing_else_is_folded(path):
     asked = False
     for cell in cells(path):

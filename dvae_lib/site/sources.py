@@ -95,7 +95,8 @@ def _outside(text, folder, picture):
     """HTML with its picture in a file of its own, and tables in a box that scrolls."""
     found = pages.from_html(text)
     if found is None:
-        return f'<div class="dvae-table">{text}</div>' if text.startswith("<table") else text
+        is_table = text.lstrip().startswith("<table")
+        return f'<div class="dvae-table">{text}</div>' if is_table else text
     return image(*found, folder, picture)
 
 
