@@ -79,14 +79,17 @@ STILL = """
 """
 
 
-def png(image: Any) -> bytes:
+def png(image: Any, before: Any = None) -> bytes:
     """One image (C, H, W), uint8 or float in [0, 1], as PNG bytes enlarged without blur.
 
     A Matplotlib figure is drawn as it is. Drawn again, it keeps its canvas, which knows the sizes
     of texts, its layout, since to find one takes as long as drawing, and its axes, whose ticks and
-    labels take most of drawing, as long as nothing of them changes.
+    labels take most of drawing, as long as nothing of them changes. A new figure is laid out like
+    the one `before` it, if that is of the same make.
     """
     if isinstance(image, Figure):
+        if image is not before and _alike(image, before):
+            _lay_out_like(image, before)
         if not isinstance(image.canvas, FigureCanvasAgg):
             FigureCanvasAgg(image)
             for axes in image.axes:
@@ -106,6 +109,24 @@ def png(image: Any) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
+
+
+def _alike(figure, before):
+    """Whether a figure has the size, panels and title of another, and no parts within parts."""
+    makes = [
+        (f.get_size_inches().tolist(), len(f.axes), f._suptitle is None, len(f.legends), f.subfigs)
+        for f in (figure, before)
+        if isinstance(f, Figure)
+    ]
+    return len(makes) == 2 and makes[0] == makes[1] and not figure.subfigs
+
+
+def _lay_out_like(figure, before):
+    for axes, old in zip(figure.axes, before.axes, strict=True):
+        axes.set_position(old.get_position(original=True), which="original")
+    if figure._suptitle:
+        figure._suptitle.set_position(before._suptitle.get_position())
+    figure.set_layout_engine("none")
 
 
 class KeptAxis:
@@ -179,7 +200,8 @@ class LiveImage(Displayed, ipywidgets.HBox):
 
     def __init__(self, controls: Iterable, make: Callable) -> None:
         self.controls, self._make, self._alone, self._paused = list(controls), make, False, False
-        self.picture = ipywidgets.Image(format="png", layout={"max_width": "100%"})
+        self._drawn = None  # the image before
+        self.picture = ipywidgets.Image(format="png", layout={"max_width": "calc(100% - 4px)"})
         self.words = ipywidgets.HTML()
         page = ipywidgets.HTML(PAGE)
         for part, name in ((self.picture, "picture"), (self.words, "words"), (page, "page")):
@@ -222,7 +244,8 @@ class LiveImage(Displayed, ipywidgets.HBox):
         try:
             with torch.no_grad():
                 image = self._make()
-            self.picture.value = png(image)
+            self.picture.value = png(image, self._drawn)
+            self._drawn = image
             self.words.value = html.escape(getattr(image, "alt", None) or self._positions())
         finally:
             self.remove_class("dvae-computing")
@@ -288,4 +311,5 @@ def _align(controls):
 def _readout(control):
     if isinstance(control, ipywidgets.SelectionSlider):
         return control.options[control.index][0]
-    return f"{control.value:.3g}"
+    in_percent = getattr(control, "readout_format", "").endswith("%")
+    return f"{control.value:{control.readout_format if in_percent else '.3g'}}"

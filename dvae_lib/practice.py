@@ -84,6 +84,7 @@ def _copy(name):
     for cell in notebook.cells:
         about = cell.metadata.pop("nbgrader", {})
         folded = cell.metadata.pop("jupyter", {}).get("source_hidden")
+        cell.metadata.pop("collapsed", None)
         if folded and not about:  # what a check is made of stays folded: answers can be seen in it
             cell.metadata["jupyter"] = {"source_hidden": True}
         if cell.cell_type == "code":

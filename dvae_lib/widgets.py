@@ -18,6 +18,7 @@ from .tables import Table
 SHEET_PIXELS = 576  # across several images shown together, at most, unless they are larger
 STEP = 0.05  # of a slider along a latent axis, in units of the code
 ANGLES = ("angle", "orientation", "yaw", "pitch", "light")  # factors and sliders in degrees
+SHARES = ("share", "identity")  # sliders from 0 to 1 that are read in per cent
 HUES = "red orange yellow lime green mint cyan azure blue violet magenta pink".split()
 
 
@@ -76,7 +77,7 @@ def live_figure(draw: Callable, **ranges: Any) -> LiveImage:
     draw: a function of the sliders' values, by name, to a Matplotlib figure. It is several times
     as fast if it changes one figure, made outside, than if it makes one each time. ranges: for
     each slider (low, high, step); it begins at low. A range of integers gives integers. One of the
-    ANGLES is read in degrees. Raises ValueError for an empty range.
+    ANGLES is read in degrees, one of the SHARES in per cent. Raises ValueError for an empty range.
     """
     for name, (low, high, step) in ranges.items():
         if not (low < high and step > 0):
@@ -88,7 +89,8 @@ def live_figure(draw: Callable, **ranges: Any) -> LiveImage:
             sliders[name] = _slider(ipywidgets.IntSlider, name, **options)
         else:  # with digits enough to tell each step from the next
             digits = max(2, math.ceil(-math.log10(step)))
-            options["readout_format"] = f".{digits}f"
+            percent = name in SHARES
+            options["readout_format"] = f".{digits - 2}%" if percent else f".{digits}f"
             sliders[name] = _slider(ipywidgets.FloatSlider, name, **options)
         if name in ANGLES:
             sliders[name].add_class("dvae-degrees")
@@ -161,9 +163,9 @@ def swap(
         _slider(ipywidgets.IntSlider, f"image {name}", min=0, max=len(images) - 1, value=row)
         for row, name in enumerate("AB")
     )
+    from_a_to_b = {"min": 0, "max": 1, "step": STEP, "value": 0, "readout_format": ".0%"}
     slider_s, slider_u = (
-        _slider(ipywidgets.FloatSlider, f"{name} from A to B", min=0, max=1, step=STEP, value=0)
-        for name in names
+        _slider(ipywidgets.FloatSlider, f"{name} from A to B", **from_a_to_b) for name in names
     )
     controls = [pick_a, pick_b, slider_s, slider_u]
 

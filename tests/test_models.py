@@ -49,7 +49,7 @@ def test_stored_weights_are_those_that_were_kept_to_half_precision(trained):
 def test_a_reader_is_told_whose_weights_these_are(trained):
     _, run = trained
     assert repr(run.stored("VAE", network())) == (
-        "VAE: stored weights, tier long, seed 3, 1,000 steps in 1.5 minutes on CPU, 1 threads "
+        "VAE: stored weights, tier long, seed 3, 1,000 steps in 1.5 minutes on CPU, 1 thread "
         "(a processor), commit 0123456789ab"
     )
 

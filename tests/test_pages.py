@@ -65,6 +65,12 @@ def test_a_notebook_that_is_named_is_linked(path):
 
 
 @every_notebook
+def test_a_link_looks_like_one(path):
+    """JupyterLab shows a link of code as code: grey."""
+    assert re.findall(r"\[`[^\]]*`\]\([^)]*\)", prose(path)) == []
+
+
+@every_notebook
 def test_every_notebook_but_the_last_leads_to_the_next(path):
     following = [other.name for other in PATHS if other > path][:1]
     last = cells(path)[-1].source.splitlines()[-1]

@@ -20,7 +20,7 @@ from in_jupyterlab import CHROMIUM, chromium
 from in_pages import listen, open_widget, serve
 from PIL import Image
 
-from dvae_lib import cli, data, paths
+from dvae_lib import cli, data, paths, widgets
 from dvae_lib.site import claims, export, front, live, npm, sources
 
 BUILT = ["01_vae", "08_quantized_infogan"]
@@ -163,12 +163,12 @@ def first_of(name):
 
 def test_factors_are_drawn_as_the_library_draws_them():
     generator = torch.Generator().manual_seed(0)
-    widgets = live.on_page("00_start_here")
+    found = live.on_page("00_start_here")
     for name in ("sprites", "rooms"):
         images = data.load(name, n=1)
         sizes = torch.tensor(images.factor_sizes)
         levels = (torch.rand(50, len(sizes), generator=generator) * sizes).long()
-        network = widgets[f"widgets.factors({name})"][""].network
+        network = found[f"widgets.factors({name})"][""].network
         drawn = torch.stack([network(at.float()) for at in levels]).int()
         expected = images.render(levels).expand(-1, 3, -1, -1).permute(0, 2, 3, 1)
         # A half may be rounded up or down, and an edge fall on either side of a pixel's middle.
@@ -182,6 +182,12 @@ def test_a_moved_factor_is_drawn_as_the_widget_of_the_notebook_does(mark):
     for k, slider in enumerate(shown.widget.sliders):
         moved = start[:k] + [float(len(slider.options) - 1)] + start[k + 1 :]
         assert_alike(shown, moved)
+
+
+def test_a_slider_of_a_page_says_what_that_of_the_notebook_does():
+    ranges = {"share": (0.9, 0.999, 0.001), "angle": (0, 90, 1), "noise": (0.0, 0.5, 0.01)}
+    sliders = widgets.live_figure(lambda **_: None, **ranges).sliders
+    assert [live._says(live._slider(slider)) for slider in sliders] == ["90.0%", "0°", "0.00"]
 
 
 def test_a_traversal_is_drawn_as_the_widget_of_the_notebook_does():

@@ -236,6 +236,10 @@ def test_a_live_figure_is_drawn_for_the_values_of_its_sliders():
     assert bytes(widget.picture.value[:4]) == b"\x89PNG"
     fine = widgets.live_figure(draw, angle=(0, 90, 5), noise=(0.9, 0.999, 0.001)).sliders[1]
     assert [s.readout_format for s in (widget.sliders[1], fine)] == [".2f", ".3f"]
+    share, identity = widgets.live_figure(
+        draw, share=(0.9, 0.999, 0.001), identity=(0.0, 1.0, 0.05)
+    ).sliders
+    assert [s.readout_format for s in (share, identity)] == [".1%", ".0%"]
     with pytest.raises(ValueError, match="angle from 3 to 3 in steps of 1: an empty range"):
         widgets.live_figure(draw, angle=(3, 3, 1))
 
@@ -256,6 +260,29 @@ def test_a_figure_that_is_drawn_again_is_laid_out_once():
     drawn.set_ydata([0, 1])
     assert live.png(figure) == first != second
     assert live.png(line(1)[0]) == first
+
+
+def test_a_new_figure_is_laid_out_like_one_of_its_make():
+    """And where the texts take the same room, its picture is that of a layout of its own."""
+
+    def panels(height=1.0, columns=2, title="both", size=(5, 2)):
+        figure, axes = figures.subplots(1, columns, alt="Lines.", size=size, squeeze=False)
+        for panel in axes[0]:
+            panel.plot([0, 1], [0, height])
+            panel.set(ylim=(0, 1), ylabel="height")
+        if title:
+            figure.suptitle(title)
+        return figure
+
+    before = panels()
+    live.png(before)
+    expected, figure = live.png(panels(0.5)), panels(0.5)
+    assert live.png(figure, before) == expected
+    places = [axes.get_position(original=True).bounds for axes in figure.axes]
+    assert places == [axes.get_position(original=True).bounds for axes in before.axes]
+    for other in ({"columns": 1}, {"columns": 3}, {"title": ""}, {"size": (6, 2)}):
+        assert live.png(panels(**other), before) == live.png(panels(**other))
+    assert live.png(panels(), torch.zeros(3, 8, 8)) == live.png(panels())
 
 
 CHANGES = [
@@ -403,6 +430,9 @@ def test_swap_moves_each_code_on_its_own_and_decodes_once_a_move(swap, two_codes
     assert two_codes.codes[4:] == [([0.25, 2], [pytest.approx(0.2)])]
     names = [control.description for control in swap.children[0].children]
     assert names == ["image A", "image B", "digit from A to B", "style from A to B"]
+    swap.slider_s.value = 0.35
+    said = "Picture at image A 2, image B 0, digit from A to B 35%, style from A to B 0%"
+    assert swap.words.value == said
 
 
 def test_swap_refuses_codes_of_other_images(two_codes):

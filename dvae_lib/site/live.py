@@ -75,7 +75,8 @@ class Live:
 def _says(control):
     if "words" in control:
         return control["words"][control["value"]]
-    return f"{control['value']:.{control['digits']}f}" + "°" * control["degrees"]
+    form = f".{control['digits']}{'%' if control['percent'] else 'f'}"
+    return f"{control['value']:{form}}" + "°" * control["degrees"]
 
 
 def _slider(control):
@@ -86,8 +87,9 @@ def _slider(control):
         numbers = {"min": 0, "max": len(words) - 1, "step": 1, "value": control.index}
         return found | numbers | {"words": words}
     digits = 0 if isinstance(control.value, int) else int(control.readout_format[1:-1])
+    percent = control.readout_format.endswith("%")
     numbers = {key: getattr(control, key) for key in ("min", "max", "step", "value")}
-    return found | numbers | {"digits": digits}
+    return found | numbers | {"digits": digits, "percent": percent}
 
 
 Shown = dict[str, Live]  # {label: what is shown}; a button chooses, if there are several

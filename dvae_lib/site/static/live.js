@@ -47,7 +47,8 @@ function makeSlider(control, changed) {
   const output = make("output");
   const words = () => {
     if (control.words) return control.words[input.valueAsNumber];
-    return input.valueAsNumber.toFixed(control.digits) + (control.degrees ? "°" : "");
+    const number = input.valueAsNumber * (control.percent ? 100 : 1);
+    return number.toFixed(control.digits) + (control.percent ? "%" : control.degrees ? "°" : "");
   };
   const say = () => {
     output.textContent = words();
