@@ -174,7 +174,7 @@ def _two_code_information(module) -> Widgets:
     choices = {}
     for name, kind in (("told", module.ConditionalVAE), ("none", module.TwoCodeVAE)):
         vae = kind((3, 32, 32), module.d1, digit, **module.sizes)
-        vae, label, words = _stored(module, name, vae)
+        vae, label, words = _stored(module, name, module.without_reader(vae))
         torch.manual_seed(0)  # of the noise on the images
         z2 = vae.specified(shown.factors)
         z1, _ = vae.posterior(shown.images, z2)
