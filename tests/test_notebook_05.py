@@ -431,18 +431,21 @@ def test_the_encoder_is_never_too_sure(taught):
         assert np.allclose(log_var, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["digit", "hue"])
-def test_a_saved_pair_holds_both_codes(taught, codes, digits, name):
+@pytest.mark.parametrize(("name", "told"), [("digit", False), ("hue", False), ("hue", True)])
+def test_a_saved_pair_holds_both_codes(taught, codes, digits, name, told):
     """Images to means of z1 beside the average z2 of a guess; codes to the decoder's images."""
     specified, x = codes[name], digits.floats(range(6))
-    vae = taught.TwoCodeVAE((3, 32, 32), 4, specified, sigma=0.1, **TINY).eval()
+    kind = taught.ConditionalVAE if told else taught.TwoCodeVAE
+    vae = kind((3, 32, 32), 4, specified, sigma=0.1, **TINY).eval()
     outputs = torch.randn(6, specified.size, generator=rng())
     encode, decode = taught.Encode(vae, lambda seen: outputs, digits), taught.Decode(vae)
     with torch.no_grad():
         found = encode(x)
         assert torch.equal(found, encode(x))
         assert torch.equal(decode(found), vae.decode(found[:, :4], found[:, 4:]))
-        assert torch.equal(found[:, :4], vae.encoder(x + encode.noise)[:, :4])
+        planes = found[:, 4:, None, None].expand(-1, -1, 32, 32)
+        seen = torch.cat([x + encode.noise, planes], 1) if told else x + encode.noise
+        assert torch.equal(found[:, :4], vae.encoder(seen)[:, :4])
     table = specified.tables[0].double().numpy()
     guess = special.softmax(outputs.double().numpy() @ table.T, 1)
     assert np.allclose(found[:, 4:], guess @ table, atol=1e-5)
@@ -486,6 +489,11 @@ class Reading(nn.Module):
         return torch.cat([mean, torch.full_like(mean, self.log_var)], 1)
 
 
+def read_by(encoder):
+    """As much of a two-code VAE as bound_1 wants, with an encoder that is told nothing."""
+    return SimpleNamespace(encoder=encoder, shown=lambda x, z2: x)
+
+
 @pytest.mark.parametrize("noise", [0.3, 1.0])
 def test_bound_1_of_a_gaussian_channel(taught, noise):
     """x = z1 + noise, read by the posterior: d/2 ln(1 + 1/noise²). By another reader it is less."""
@@ -496,7 +504,7 @@ def test_bound_1_of_a_gaussian_channel(taught, noise):
     exact = d / 2 * math.log(1 + 1 / variance)
 
     def bound(gain, v):
-        return taught.bound_1(SimpleNamespace(d1=d, encoder=Reading(gain, math.log(v))), x, z1)
+        return taught.bound_1(read_by(Reading(gain, math.log(v))), x, z1, None)
 
     best = bound(gain, variance * gain)
     assert best.item() == pytest.approx(exact, abs=0.02)
@@ -515,7 +523,7 @@ def test_bound_1_is_too_high_by_the_divergence_from_the_prior(taught, scale):
     x = (z1 + variance**0.5 * torch.randn(n, 1, generator=rng(1)))[:, :, None, None]
     gain = 1 / (1 + variance)
     reader = Reading(scale * gain, math.log(variance * gain * scale**2))
-    found = taught.bound_1(SimpleNamespace(d1=1, encoder=reader), x, scale * z1).item()
+    found = taught.bound_1(read_by(reader), x, scale * z1, None).item()
     excess = (scale**2 - 1) / 2 - math.log(scale)
     assert found == pytest.approx(0.5 * math.log(1 + 1 / variance) + excess, abs=0.02)
 
@@ -524,12 +532,12 @@ def test_bound_1_moves_what_made_the_image_and_not_the_reading(taught):
     encoder = Reading(0.5, -1.0)
     z1 = torch.randn(20, 3, generator=rng(), requires_grad=True)
     x = (2 * z1.detach())[:, :, None, None].requires_grad_()
-    taught.bound_1(SimpleNamespace(d1=3, encoder=encoder), x, z1).backward()
+    taught.bound_1(read_by(encoder), x, z1, None).backward()
     assert encoder.gain.grad is None
     # of (z1² - (z1 - x / 2)² e) / 2, averaged over 20 images, with the image at twice the code + .4
     z1.grad, x.grad = None, None
     x.data += 0.4
-    taught.bound_1(SimpleNamespace(d1=3, encoder=encoder), x, z1).backward()
+    taught.bound_1(read_by(encoder), x, z1, None).backward()
     off = 0.2 * math.e / 20
     assert torch.allclose(z1.grad, z1.detach() / 20 + off, rtol=1e-4)
     assert torch.allclose(x.grad, torch.full_like(x, -off / 2), rtol=1e-4)
@@ -575,29 +583,38 @@ def test_the_plain_loss_is_the_negative_elbo(taught, tiny):
     assert found["loss"].item() == pytest.approx((kl - log_p).item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("noise", [True, False])
-def test_the_loss_with_all_terms(taught, tiny, noise):
+@pytest.mark.parametrize(
+    ("noise", "told", "means"), [(True, False, False), (False, False, False), (True, True, True)]
+)
+def test_the_loss_with_all_terms(taught, codes, tiny, noise, told, means):
     """Made images have z1 of one image and the specified factors of the one before."""
     vae, recogniser, batch = tiny
+    if told:
+        torch.manual_seed(5)
+        knows = taught.ConditionalVAE((3, 32, 32), 4, codes["both"], sigma=0.25, **TINY)
+        knows.decoder, knows.reader = vae.decoder, vae.reader
+        vae = knows
     vae.eval()
-    weights = taught.Weights(0.7, 20.0, 3.0, noise)
+    weights = taught.Weights(0.7, 20.0, 3.0, noise, means)
     torch.manual_seed(1)
     found = taught.vae_loss(vae, recogniser, weights, batch)
     torch.manual_seed(1)
     with torch.no_grad():
-        z1_of = vae.posterior(batch.images, None)
+        z1_of = vae.posterior(batch.images, vae.specified(batch.factors))
         z1 = z1_of[0] + (0.5 * z1_of[1]).exp() * torch.randn(16, 4)
         others = batch.factors[[15, *range(15)]]
         made = vae.decode(z1, vae.specified(others))
         made = made + 0.25 * torch.randn_like(made) if noise else made
-        mean, log_var = vae.encoder(made).chunk(2, 1)
+        planes = vae.specified(others)[:, :, None, None].expand(-1, -1, 32, 32)
+        seen = torch.cat([made, planes], 1) if told else made
+        mean, log_var = vae.encoder(seen).chunk(2, 1)
         log_q1 = Normal(mean, (0.5 * log_var).exp()).log_prob(z1).sum(1).mean()
         b1 = log_q1 - Normal(0, 1).log_prob(z1).sum(1).mean()
         scores, points = recogniser(made).split([10, 2], 1)
         angles = taught.circle(10)
         b2 = math.log(100) - F.cross_entropy(scores, others[:, 0])
         b2 = b2 - F.cross_entropy(points @ angles.T, others[:, 1])
-        scores, points = vae.reader(z1).split([10, 2], 1)
+        scores, points = vae.reader(z1_of[0] if means else z1).split([10, 2], 1)
         leak = -math.log(100) - scores.log_softmax(1).mean()
         leak = leak - (points @ angles.T).log_softmax(1).mean()
     assert leak > 0.1
@@ -610,7 +627,8 @@ def test_the_loss_with_all_terms(taught, tiny, noise):
 
 def test_the_terms_are_off_by_default(taught):
     weights = taught.Weights()
-    assert (weights.bound_1, weights.bound_2, weights.leak, weights.noise) == (0, 0, 0, True)
+    assert (weights.bound_1, weights.bound_2, weights.leak) == (0, 0, 0)
+    assert (weights.noise, weights.means) == (True, False)
 
 
 def changed(modules, move):
@@ -682,15 +700,18 @@ def test_an_accomplice_is_moved_along(taught, tiny, monkeypatch):
     assert moved == {"encoder", "decoder", "recogniser"}
 
 
-def test_the_reader_learns_what_drawn_codes_give_away(taught, tiny):
-    vae, _, batch = tiny
+@pytest.mark.parametrize("means", [False, True])
+def test_the_reader_learns_what_drawn_codes_or_means_give_away(taught, tiny, monkeypatch, means):
+    vae, recogniser, batch = tiny
     vae.eval()
+    weights = taught.Weights(leak=1.0, means=means)
+    reader = players_of(taught, monkeypatch, vae, weights, [batch], 10, recogniser)[1]
     torch.manual_seed(1)
-    loss = taught.reader_loss(vae, batch)["loss"]
+    loss = reader.loss(batch)["loss"]
     torch.manual_seed(1)
     with torch.no_grad():
         mean, log_var = vae.posterior(batch.images, None)
-        z1 = mean + (0.5 * log_var).exp() * torch.randn(16, 4)
+        z1 = mean if means else mean + (0.5 * log_var).exp() * torch.randn(16, 4)
     scores, points = vae.reader(z1).split([10, 2], 1)
     expected = F.cross_entropy(scores, batch.factors[:, 0])
     expected = expected + F.cross_entropy(points @ taught.circle(10).T, batch.factors[:, 1])

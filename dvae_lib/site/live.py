@@ -172,9 +172,9 @@ def _two_code_information(module) -> Widgets:
     digit = module.Specified([0], [torch.eye(10)])
     shown = type(module.asked)(*(rows[:100] for rows in module.asked))
     choices = {}
-    for name in ("full", "none"):
-        vae = module.TwoCodeVAE((3, 32, 32), module.d1, digit, **module.sizes)
-        vae, label, words = _stored(module, name, vae)
+    for name, kind in (("told", module.ConditionalVAE), ("none", module.TwoCodeVAE)):
+        vae = kind((3, 32, 32), module.d1, digit, **module.sizes)
+        vae, label, words = _stored(module, name, module.without_reader(vae))
         torch.manual_seed(0)  # of the noise on the images
         z2 = vae.specified(shown.factors)
         z1, _ = vae.posterior(shown.images, z2)
@@ -186,7 +186,7 @@ def _two_code_information(module) -> Widgets:
         alt = "Five images down the side give z1, five along the top z2, from"
         network = networks.Cross(vae, z1, z2, shown.images, 5)
         choices[f"{name}, {label}"] = Live(widget, network, words, alt)
-        if name == "full":
+        if name == "told":
             few = [part[:60] for part in (z1, z2, shown.images)]
             widget = widgets.swap(vae.decode, *few, names=("z1", "z2"))
             swap = {label: Live(widget, networks.Swap(vae, *few), words)}

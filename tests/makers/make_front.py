@@ -18,7 +18,7 @@ ENLARGED = 3
 def frames():
     """One picture a frame: real images above, below them the decoder, told which digit to write."""
     shown = live.on_page("05_two_code_information")["cross_widgets = {}"]
-    network = shown["full, stored long run"].network
+    network = shown["told, stored long run"].network
     given, z_1, digits = network.images[SHOWN] / 255, network.z_1[SHOWN], torch.eye(10)
     for digit in range(10):
         for k in range(BETWEEN + 1):
