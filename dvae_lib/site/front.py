@@ -99,7 +99,7 @@ METHODS = (
         "control is no privacy: the rest still tells it",
         ("01",),
         (3, 1),
-        "Full: along a row the digits",
+        "Told: along a row the digits",
     ),
     Method(
         "06_gated_vae",
