@@ -117,9 +117,10 @@ def clean(notebook: NotebookNode) -> None:
 
 def _behind_a_blank_line(output):
     """An output whose first line, which JupyterLab shows of what is folded, tells nothing."""
-    holder, kinds = (output, ["text"]) if "text" in output else (output.data, list(output.data))
-    for kind in kinds:
-        holder[kind] = BLANK + holder[kind].removeprefix(BLANK)
+    holder = output if "text" in output else output.data
+    for kind in holder:
+        if kind.startswith("text"):  # neither pictures nor JSON
+            holder[kind] = BLANK + holder[kind].removeprefix(BLANK)
     return output
 
 
