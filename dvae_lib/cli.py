@@ -91,7 +91,9 @@ def _parser():
     lab.add_argument("folder", nargs="?", metavar="DIR", help="of `dvae practice`, for example")
     lab.set_defaults(act=_lab)
 
-    practice = commands.add_parser("practice", help="copy notebooks with empty answers, to solve")
+    practice = commands.add_parser(
+        "practice", help="copy the committed notebooks, answers empty, to solve"
+    )
     practice.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="default: all of them")
     practice.add_argument("--to", default="practice", metavar="DIR", help="default: practice")
     practice.add_argument("--progress", action="store_true", help="only show what is solved there")

@@ -1,6 +1,7 @@
 """Which commit the code is of, and whether anything differs from it."""
 
 import subprocess
+from pathlib import Path
 
 from .paths import root
 
@@ -50,6 +51,14 @@ def same_code(notebook: str, old: str, new: str) -> bool:
     except subprocess.CalledProcessError:  # they differ, or git does not know the old one
         return False
     return True
+
+
+def committed(path: Path) -> str:
+    """The text of a file of the workbook as it is committed; as it lies there without git."""
+    try:
+        return _git("show", f"HEAD:./{path.relative_to(root()).as_posix()}")
+    except (OSError, subprocess.CalledProcessError):
+        return path.read_text(encoding="utf-8")
 
 
 def _git(*arguments):

@@ -23,7 +23,7 @@ import nbformat
 from IPython import get_ipython
 from IPython.display import display
 
-from . import exercises, files, paths
+from . import commits, exercises, files, paths
 from .tables import Table
 
 SOLVED, NEARLY, TRIED, OPEN = "solved", "nearly right", "not yet right", "no answer yet"
@@ -78,8 +78,11 @@ def _write(path, text):
 
 
 def _copy(name):
-    """(notebook to practise in, {exercise: contract with its check and hints}) of a notebook."""
-    notebook = nbformat.read(paths.notebook_path(name), as_version=4)
+    """(notebook to practise in, {exercise: contract with its check and hints}) of a notebook.
+
+    Of the committed one: its reader may have tried something in the other, in an answer even.
+    """
+    notebook = nbformat.reads(commits.committed(paths.notebook_path(name)), as_version=4)
     cells, contracts, text, answer = [], {}, "", None
     for cell in notebook.cells:
         about = cell.metadata.pop("nbgrader", {})

@@ -1,9 +1,11 @@
 """What is stored of an executed notebook: itself, cleaned; its numbers; its weights."""
 
 import hashlib
+import io
 import itertools
 import re
 import shutil
+import tokenize
 from pathlib import Path
 
 import nbformat
@@ -19,9 +21,25 @@ PROVENANCE = ("tier", "seed", "device", "seconds", "processor", "threads", "vers
 
 
 def source_digest(notebook: NotebookNode) -> str:
-    """A checksum of the code cells of a notebook node, to the letter."""
-    cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
-    return hashlib.sha256("\0".join(cells).encode()).hexdigest()[:16]
+    """A checksum of the code cells of a notebook node: of all but comments and empty lines."""
+    cells = "\0".join(_without_comments(source) for source in _sources(notebook))
+    return hashlib.sha256(cells.encode()).hexdigest()[:16]
+
+
+def _sources(notebook):
+    return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def _without_comments(source):
+    lines = source.splitlines()
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(source).readline):
+            if token.type == tokenize.COMMENT:
+                row, column = token.start
+                lines[row - 1] = lines[row - 1][:column]
+    except (tokenize.TokenError, SyntaxError):  # no Python, but a command of IPython's
+        return source
+    return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
 def store(notebooks: list[str], workers: int = 1) -> list[execution.Outcome]:
@@ -44,7 +62,7 @@ def _store_executed(job):
     path = paths.notebook_path(job.notebook)
     executed = nbformat.read(job.folder / path.name, as_version=4)
     clean(executed)
-    if source_digest(executed) != source_digest(nbformat.read(path, as_version=4)):
+    if _sources(executed) != _sources(nbformat.read(path, as_version=4)):
         return f"{path} was edited while it ran, and is left as it is; commit it and store again"
     record = files.read_json(job.folder / "results.json")
     about = {name: record[name] for name in PROVENANCE}

@@ -13,7 +13,7 @@ import nbformat
 import pytest
 import torch
 
-from dvae_lib import execution, paths
+from dvae_lib import commits, execution, paths
 from dvae_lib.data import FactorData
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -46,14 +46,15 @@ def committed(name):
 
     Whoever reads a notebook in JupyterLab saves it with parameters and outputs of their own.
     """
-    command = ["git", "show", f"HEAD:notebooks/{name}.ipynb"]
-    try:
-        stored = subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return paths.notebook_path(name)
     path = Path(_committed.name, f"{name}.ipynb")
-    path.write_bytes(stored)
+    path.write_text(commits.committed(paths.notebook_path(name)), encoding="utf-8", newline="\n")
     return path
+
+
+def commit_all(folder):
+    author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    for arguments in (["add", "."], [*author, "commit", "-q", "-m", "all"]):
+        subprocess.run(["git", *arguments], cwd=folder, check=True)
 
 
 def executed(name):

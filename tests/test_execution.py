@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import PARAMETERS, REPOSITORY, Checkout
+from conftest import PARAMETERS, REPOSITORY, Checkout, commit_all
 from PIL import Image
 
 from dvae_lib import (
@@ -50,12 +50,6 @@ DEMO = [
 
 def write_demo(checkout):
     checkout.write("demo", *DEMO, parameters=PARAMETERS_OF_DEMO)
-
-
-def commit_all(folder):
-    author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
-    for arguments in (["add", "."], [*author, "commit", "-q", "-m", "all"]):
-        subprocess.run(["git", *arguments], cwd=folder, check=True)
 
 
 def values(run):
@@ -430,6 +424,24 @@ def test_a_stored_notebook_is_clean_and_knows_its_code(demo):
     assert {"processor", "threads", "seconds", "versions", "device"} <= about.keys()
 
 
+@pytest.mark.parametrize(
+    ("edited", "differs"),
+    [
+        ("# of a sum\nx = 'a # b'  # and its end\n\n", False),
+        ("x = 'a # c'", True),
+        ("if True:\n    x = 'a # b'", True),
+        ("%time x = 'a # b'", True),
+    ],
+)
+def test_code_is_what_was_executed_whatever_its_comments_say(demo, edited, differs):
+    path = demo.write("demo", "x = 'a # b'")
+    executed = nbformat.read(path, as_version=4)
+    executed.metadata["dvae"] = {"executed_code": storing.source_digest(executed)}
+    executed.cells[-1].source = edited
+    nbformat.write(executed, path)
+    assert any("differs" in fault for fault in storing.faults(path)) == differs
+
+
 def test_a_notebook_edited_while_it_ran_is_left_as_it_is(demo, monkeypatch):
     """What a person wrote meanwhile must not be lost."""
     path = paths.notebook_path("demo")
@@ -437,7 +449,7 @@ def test_a_notebook_edited_while_it_ran_is_left_as_it_is(demo, monkeypatch):
 
     def execute(job):
         outcome = plain(job)
-        demo.write("demo", *DEMO, "x = 'a new idea'", parameters=PARAMETERS_OF_DEMO)
+        demo.write("demo", *DEMO, "# a new idea", parameters=PARAMETERS_OF_DEMO)
         return outcome
 
     monkeypatch.setattr(execution, "execute", execute)

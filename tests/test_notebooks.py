@@ -16,6 +16,7 @@ from dvae_lib import pages, paths, storing
 PATHS = [committed(name) for name in NOTEBOOKS]
 every_notebook = pytest.mark.parametrize("path", PATHS, ids=NOTEBOOKS)
 every_smoke_run = pytest.mark.parametrize("name", [executed(name) for name in NOTEBOOKS])
+TITLE = r"# The check of exercise \d$"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 OURS = ("LiveImage(", "Switch(")
 # What need not change a picture: "reset" where nothing was moved, the strength of no expression,
@@ -32,7 +33,8 @@ def code(notebook):
 
 
 def lines(source):
-    return [line for line in source.splitlines() if line.strip()]
+    """The lines of a cell that are not empty, but for the title by which a folded one is shown."""
+    return [line for line in source.splitlines() if line.strip() and not re.match(TITLE, line)]
 
 
 @every_smoke_run
@@ -115,6 +117,7 @@ def test_exercises_are_ready_for_the_grader(path):
         assert its.grade_id == f"{mine.grade_id}_check"
         assert markers(solution.source) == ["BEGIN SOLUTION", "END SOLUTION"]
         assert markers(check.source) == ["BEGIN HIDDEN TESTS", "END HIDDEN TESTS"]
+        assert re.match(TITLE, check.source.splitlines()[0]), "JupyterLab shows it of a fold"
         visible = check.source.split("# BEGIN HIDDEN TESTS")[0]
         for node in ast.walk(ast.parse(visible)):
             assert not isinstance(node, ast.Assert) or node.msg, "a visible check explains itself"

@@ -5,11 +5,13 @@ import html
 import json
 import linecache
 import re
+import shutil
+import subprocess
 from unittest import mock
 
 import nbformat
 import pytest
-from conftest import NOTEBOOKS
+from conftest import NOTEBOOKS, commit_all, committed
 from exercises import answers_of, prepared
 from IPython.core.interactiveshell import InteractiveShell
 from nbclient import NotebookClient
@@ -41,7 +43,7 @@ def cells_of(path):
 
 def marked(name, kind):
     """{grade_id: source} of the cells of a workbook's notebook that are solutions, or checks."""
-    cells = [c for c in cells_of(paths.notebook_path(name)) if "nbgrader" in c.metadata]
+    cells = [c for c in cells_of(committed(name)) if "nbgrader" in c.metadata]
     return {c.metadata.nbgrader.grade_id: c.source for c in cells if c.metadata.nbgrader[kind]}
 
 
@@ -64,10 +66,24 @@ def test_answers_are_empty_and_solutions_and_checks_are_folded(made, name):
     for check in marked(name, "grade").values():
         assert check.splitlines()[0] in folded
     ast.parse(re.sub(r"(?m)^[%!].*$", "", code))
-    original = "\n".join(c.source for c in cells_of(paths.notebook_path(name)))
+    original = "\n".join(c.source for c in cells_of(committed(name)))
     assert [t for t in re.findall(TITLES, prose) if "Hint" in t] == re.findall(
         r"<summary>(Hint[^<]*)</summary>", original
     )
+
+
+def test_a_copy_is_made_of_what_is_committed(checkout, tmp_path):
+    """A reader may have tried an answer of their own in the notebook that is read."""
+    path = checkout.notebooks / "04_label_relevant_vae.ipynb"
+    shutil.copy(committed(path.stem), path)
+    subprocess.run(["git", "init", "-q"], cwd=checkout.folder, check=True)
+    commit_all(checkout.folder)
+    before = practice._copy(path.stem)
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("# BEGIN SOLUTION", "# BEGIN SOLUTION\\n    return 0"), "utf-8")
+    assert practice._copy(path.stem) == before
+    shutil.rmtree(checkout.folder / ".git")  # as in an archive without git
+    assert practice._copy(path.stem) != before
 
 
 def test_nothing_of_another_run_is_left_and_only_helpers_of_checks_are_folded(made):
@@ -82,7 +98,7 @@ def test_nothing_of_another_run_is_left_and_only_helpers_of_checks_are_folded(ma
                 folded.append(cell.source)
         assert folded == [
             cell.source
-            for cell in cells_of(paths.notebook_path(name))
+            for cell in cells_of(committed(name))
             if "nbgrader" not in cell.metadata
             and cell.metadata.get("jupyter", {}).get("source_hidden")
         ]
