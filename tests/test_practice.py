@@ -78,12 +78,12 @@ def test_a_copy_is_made_of_what_is_committed(checkout, tmp_path):
     shutil.copy(REPOSITORY / "notebooks" / path.name, path)
     subprocess.run(["git", "init", "-q"], cwd=checkout.folder, check=True)
     commit_all(checkout.folder)
-    before = practice._copy(path.stem)
+    _, before = practice._copy(path.stem)
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace("# BEGIN SOLUTION", "# BEGIN SOLUTION\\n    return 0"), "utf-8")
-    assert practice._copy(path.stem) == before
+    assert practice._copy(path.stem)[1] == before
     shutil.rmtree(checkout.folder / ".git")  # as in an archive without git
-    assert practice._copy(path.stem) != before
+    assert practice._copy(path.stem)[1] != before
 
 
 def test_nothing_of_another_run_is_left_and_only_helpers_of_checks_are_folded(made):
