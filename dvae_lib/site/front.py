@@ -96,7 +96,7 @@ METHODS = (
         "Two codes, in nats",
         "a factor of each image",
         "control over this factor",
-        "control is no privacy: the rest still tells it",
+        "the rest forgets it only if the encoder is told",
         ("01",),
         (3, 1),
         "Told: along a row the digits",
