@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch.distributions import Normal, kl_divergence
 
+from dvae_lib import objectives
+
 # --- the conjugate update ------------------------------------------------------------------------
 
 
@@ -130,6 +132,15 @@ def of_torch(q, p):
 
 def posterior(mean, log_var, s):
     return Normal(mean, (0.5 * log_var).exp())
+
+
+def by_library(mean, log_var, s):
+    zero = torch.zeros_like(mean)
+    return objectives.kl_gaussians(mean, log_var, zero, zero + s.log())
+
+
+def by_library_rescaled(mean, log_var, s):
+    return objectives.kl_standard_normal(mean / s.sqrt(), log_var - s.log())
 
 
 def width(power):
@@ -460,6 +471,8 @@ WRONG = [
     ("kl", "1 images, 5 axes", lambda *given: kl_with()(*given).squeeze()),
     ("kl", "write the formula out", of_torch(posterior, width(0.5))),
     ("kl", "write the formula out", by_entropy),
+    ("kl", "write the formula out", by_library),
+    ("kl", "write the formula out", by_library_rescaled),
     ("kl", "1 images, 5 axes", lambda m, v, s: kl_with()(m, v.clamp(-3, 3), s)),
     ("kl", "1 images, 5 axes", lambda m, v, s: kl_with(one=2 / len(s))(m, v, s)),
     ("linear", "returns nothing", lambda weight, z: None),
