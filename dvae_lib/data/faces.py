@@ -87,7 +87,7 @@ ABOUT = {
     "eye colour, background",
     "source": "MakeHuman base mesh and targets, Face Units pack (Mika Suominen)",
     "licence": "CC0 1.0",
-    "stands_in_for": "photographs of faces with a fitted 3D morphable model",
+    "likeness": "drawn, with a parametric 3D model",
 }
 
 CHUNK = 32  # images drawn at once

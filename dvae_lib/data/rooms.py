@@ -37,7 +37,7 @@ ABOUT = {
     "factors": ", ".join(f"{name} ({size})" for name, size in zip(NAMES, SIZES, strict=True)),
     "source": "ray-cast by dvae_lib",
     "licence": "MIT, as dvae_lib",
-    "stands_in_for": "3D Shapes (Burgess & Kim 2018), without its textures",
+    "likeness": "like 3D Shapes (Burgess & Kim 2018), without its textures",
 }
 
 WEIGHTS_FILE = Path(__file__).with_name("rooms_weights.xz")

@@ -34,7 +34,7 @@ ABOUT = {
     "factors": ", ".join(f"{name} ({size})" for name, size in zip(NAMES, SIZES, strict=True)),
     "source": "drawn from the geometry of dSprites (Matthey et al. 2017), or its original file",
     "licence": "MIT, as dvae_lib; the original file Apache-2.0",
-    "stands_in_for": "dSprites, of whose frames 316 of 320 are the same to the pixel",
+    "likeness": "of 320 frames 316 are the same to the pixel",
 }
 
 # In object units; one unit is 64 * scale pixels.
