@@ -7,9 +7,9 @@ import pytest
 import torch
 
 MODULES = """
-data data.factor_data metrics.betavae metrics.dci metrics.dci_es metrics.factorvae metrics.frechet
-metrics.infomec metrics.information metrics.information_by_axis metrics.information_scores
-metrics.irs metrics.probes
+data data.digits data.factor_data data.faces data.rooms data.sprites metrics.betavae metrics.dci
+metrics.dci_es metrics.factorvae metrics.frechet metrics.infomec metrics.information
+metrics.information_by_axis metrics.information_scores metrics.irs metrics.probes metrics.report
 """.split()
 
 

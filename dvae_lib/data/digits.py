@@ -71,6 +71,9 @@ def load(
 
     Raises ValueError for an unknown split or a file that is not the published one,
     FileNotFoundError where one is missing, ConnectionError where the download fails.
+
+    >>> load("test", coloured=True)
+    FactorData(coloured digits: 1,000 images 3x32x32; digit 10, digit hue 10, background hue 10)
     """
     if split not in ("train", "test"):
         raise ValueError(f"split {split!r}; choose 'train' or 'test'")

@@ -104,6 +104,9 @@ def load(
     give what belongs to factors of a seed.
 
     Raises ValueError for n or people below 1. A damaged file is drawn again, with a warning.
+
+    >>> load(2, people=3).factor_sizes
+    (3, 8, 4, 9, 5, 7, 6, 6, 4, 8)
     """
     for name, value in (("n", n), ("people", people)):
         if not isinstance(value, int) or value < 1:

@@ -69,6 +69,9 @@ def load(n: int | str = 20_000, seed: int = 0, device: str | torch.device = "cpu
 
     n: how many images to draw at random (with `seed`, without repeats), or "all" for the
     480,000 (5.9 GB), in the order of the original file. Raises ValueError for a wrong n.
+
+    >>> load(10).factor_names
+    ('floor hue', 'wall hue', 'object hue', 'scale', 'shape', 'orientation')
     """
     factors = factors_of(choose(n, N_ALL, seed), SIZES).to(device)
     name = "rooms (like 3D Shapes)"

@@ -72,6 +72,9 @@ def load(
 
     Raises ValueError for a wrong n, another variant, a file that is not dSprites, or a picture that
     is none or too small; FileNotFoundError without a file.
+
+    >>> load(10, variant="noise")
+    FactorData(sprites (noise): 10 images 3x64x64; shape 3, scale 6, orientation 40, x 32, y 32)
     """
     painted = PAINTED | {"picture": functools.partial(_pieces_of, picture)}
     if variant not in ("plain", *painted):
