@@ -84,6 +84,15 @@ def test_the_version_is_one():
     assert __version__ == PROJECT["version"] == version("dvae_lib")
 
 
+def test_the_map_of_rooms_names_every_file_of_tests():
+    text = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[-2] for line in text.splitlines() if line.startswith("| ")][1:]
+    named = re.findall(r"\w+", " ".join(rows)) + re.findall(r"`test_(\w+)`", text)
+    there = [path.stem.removeprefix("test_") for path in (REPOSITORY / "tests").glob("test_*.py")]
+    named, there = ({n for n in names if not n.startswith("notebook_")} for names in (named, there))
+    assert named == there
+
+
 def test_what_other_files_say_of_versions_is_what_the_package_says():
     cited = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
     assert (cited["version"], cited["license"]) == (PROJECT["version"], PROJECT["license"])
