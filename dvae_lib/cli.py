@@ -238,7 +238,7 @@ def _site(options):
 
 
 def _names(given):
-    names = given or [path.stem for path in sorted(paths.notebooks_folder().glob("*.ipynb"))]
+    names = given or paths.notebook_names()
     return list(dict.fromkeys(paths.notebook_path(name).stem for name in names))
 
 

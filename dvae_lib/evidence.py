@@ -15,11 +15,15 @@ image that only a larger set has, no witness sees.
 """
 
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import files, paths
-from .results import TIERS
+from .results import TIERS, Row
+
+if TYPE_CHECKING:
+    import pandas
 
 # A spread is one draw of what rounding does to a row, so another may well be several times as far.
 SPREADS = 10
@@ -107,6 +111,25 @@ class Sweep:
         """{name: values over the stored seeds} of all rows of a tier, with no other settings."""
         names = {row["name"] for run in self.select(tier) for row in run["rows"]}
         return {name: self.values(name, tier) for name in names}
+
+    def frame(self) -> "pandas.DataFrame":
+        """All stored runs, a line for each run and recorded quantity, to filter and to group.
+
+        Columns: notebook, tier, seed, each setting by its own name (missing where a run left it as
+        the notebook has it), and name, value, unit, paper and bounds of the quantity.
+        """
+        import pandas  # a quarter of a second, for those alone who ask
+
+        settings = dict.fromkeys(name for run in self.runs for name in run["settings"])
+        lines = [
+            {"notebook": self.notebook, "tier": run["tier"], "seed": run["seed"]}
+            | run["settings"]
+            | row
+            for run in self.runs
+            for row in run["rows"]
+        ]
+        columns = ["notebook", "tier", "seed", *settings, *(part.name for part in fields(Row))]
+        return pandas.DataFrame(lines, columns=pandas.Index(columns))
 
     @property
     def out_of_date(self) -> bool:

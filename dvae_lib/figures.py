@@ -160,14 +160,12 @@ def image_grid(
     return figure
 
 
-def reconstructions(
-    images: torch.Tensor, reconstructed: torch.Tensor, alt: str | None = None
-) -> DescribedFigure:
+def reconstructions(images: torch.Tensor, reconstructed: torch.Tensor) -> DescribedFigure:
     """Originals above, their reconstructions below: both (N, C, H, W)."""
     if images.shape != reconstructed.shape:
         raise ValueError(f"shapes differ: {tuple(images.shape)}, {tuple(reconstructed.shape)}")
     both = torch.as_tensor(np.concatenate([to_pixels(images), to_pixels(reconstructed)]))
-    alt = alt or f"{len(images)} images in the first row, their reconstructions in the second."
+    alt = f"{len(images)} images in the first row, their reconstructions in the second."
     return image_grid(both.permute(0, 3, 1, 2), len(images), alt, ("original", "reconstruction"))
 
 
@@ -196,9 +194,7 @@ def traversals(
     return image_grid(images, len(values), alt, [f"z{axis}" for axis in axes], labels)
 
 
-def factor_grid(
-    data: FactorData, row: int = 0, levels: int = 8, alt: str | None = None
-) -> DescribedFigure:
+def factor_grid(data: FactorData, row: int = 0, levels: int = 8) -> DescribedFigure:
     """A row for each factor that `data` can render: the image of `row` as that factor moves."""
     names = [name for name in data.factor_names if name not in data.base_factors]
     images = []
@@ -206,18 +202,14 @@ def factor_grid(
         size = data.factor_sizes[data.column(name)]
         steps = torch.linspace(0, size - 1, levels).round().long()
         images.append(data.counterfactual(torch.full((levels,), row), **{name: steps}))
-    alt = alt or (
-        f"{data.name}: one image with one factor changed along each row: {', '.join(names)}."
-    )
+    alt = f"{data.name}: one image with one factor changed along each row: {', '.join(names)}."
     return image_grid(torch.cat(images), levels, alt, names)
 
 
-def loss_curves(
-    history: Any, names: Sequence[str] = ("loss",), alt: str | None = None
-) -> DescribedFigure:
+def loss_curves(history: Any, names: Sequence[str] = ("loss",)) -> DescribedFigure:
     """Logged scalars of a training.History against the step."""
     last = ", ".join(f"{name} {history.scalars[name][-1]:.4g}" for name in names)
-    alt = alt or f"Training curves over {history.steps[-1]:,} steps; at the end: {last}."
+    alt = f"Training curves over {history.steps[-1]:,} steps; at the end: {last}."
     figure, axes = subplots(alt=alt, size=(5, 2.8))
     for name, style in zip(names, itertools.cycle(("-", "--", ":", "-."))):
         axes.plot(history.steps, history.scalars[name], style, label=name)
@@ -230,9 +222,7 @@ def loss_curves(
     return figure
 
 
-def score_matrix(
-    score: Any, factor_names: Sequence[str] = (), of: str = "", alt: str | None = None
-) -> DescribedFigure:
+def score_matrix(score: Any, factor_names: Sequence[str] = (), of: str = "") -> DescribedFigure:
     """The matrix behind a metric's Score: a factor a row, a latent axis a column.
 
     of: whose code on which data, for the title. The colours run from 0 to 1 in every figure, so
@@ -246,7 +236,7 @@ def score_matrix(
     best = ", ".join(f"{name} at z{row.argmax()}" for name, row in zip(names, matrix, strict=True))
     about = [of, str(score)] if of else [str(score)]
     text = f"{score.label} for each factor and latent axis; largest for {best}."
-    alt = alt or f"{text} {': '.join(about)}."
+    alt = f"{text} {': '.join(about)}."
     figure, axes = subplots(alt=alt, size=(2.2 + 0.42 * n_axes, 1.0 + 0.34 * n_factors))
     top = max(1, matrix.max().item())
     shown = axes.imshow(matrix.numpy(), cmap="Blues", vmin=0, vmax=top, aspect="auto")
@@ -264,7 +254,6 @@ def intervals(
     live: dict[str, float] | None = None,
     labels: Sequence[str] | None = None,
     unit: str = "",
-    alt: str | None = None,
 ) -> DescribedFigure:
     """Stored values over seeds, their mean and 95 % interval, and beside them the live run's.
 
@@ -281,7 +270,7 @@ def intervals(
         )
     summary = [f"{label}: {interval(found[n])}" for n, label in zip(names, labels, strict=True)]
     figure, axes = subplots(
-        1, len(names), alt=alt or "; ".join(summary), size=(2.3 * len(names), 2.8), squeeze=False
+        1, len(names), alt="; ".join(summary), size=(2.3 * len(names), 2.8), squeeze=False
     )
     for ax, name, label in zip(axes[0], names, labels, strict=True):
         values, mean = found[name], interval(found[name])

@@ -48,15 +48,6 @@ def kl_standard_normal(mean: Tensor, log_var: Tensor) -> Tensor:
     return 0.5 * (mean**2 + torch.exp(log_var) - 1 - log_var).sum(-1)
 
 
-def kl_gaussians(mean_q: Tensor, log_var_q: Tensor, mean_p: Tensor, log_var_p: Tensor) -> Tensor:
-    """KL(q || p) between diagonal Gaussians in nats, at least 0: (..., L) to (...).
-
-    Infinite where it is too large for the dtype, such as variances e^200 apart in float32.
-    """
-    scaled = torch.exp(log_var_q - log_var_p) + _squared_deviation(mean_q - mean_p, log_var_p)
-    return 0.5 * (scaled - 1 + (log_var_p - log_var_q)).sum(-1)
-
-
 def bernoulli_reconstruction(logits: Tensor, x: Tensor) -> Tensor:
     """-log p(x | z) in nats per image for Bernoulli pixels with the given logits.
 

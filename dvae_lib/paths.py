@@ -25,13 +25,17 @@ def notebooks_folder() -> Path:
     return folder
 
 
+def notebook_names() -> list[str]:
+    """The names of all notebooks, in reading order."""
+    return sorted(path.stem for path in notebooks_folder().glob("*.ipynb"))
+
+
 def notebook_path(name: str | Path) -> Path:
     """The path of a notebook by name. Raises ValueError for an unknown one, listing what exists."""
     name = Path(name).stem
     path = notebooks_folder() / f"{name}.ipynb"
     if not path.exists():
-        names = sorted(p.stem for p in notebooks_folder().glob("*.ipynb"))
-        raise ValueError(f"no notebook {name!r}; there are: {', '.join(names)}")
+        raise ValueError(f"no notebook {name!r}; there are: {', '.join(notebook_names())}")
     return path
 
 

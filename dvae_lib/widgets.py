@@ -17,6 +17,7 @@ from .tables import Table
 
 SHEET_PIXELS = 576  # across several images shown together, at most, unless they are larger
 STEP = 0.05  # of a slider along a latent axis, in units of the code
+REACH = 3.0  # of a slider on both sides of 0
 ANGLES = ("angle", "orientation", "yaw", "pitch", "light")  # factors and sliders in degrees
 SHARES = ("share", "identity")  # sliders from 0 to 1 that are read in per cent
 HUES = "red orange yellow lime green mint cyan azure blue violet magenta pink".split()
@@ -26,31 +27,25 @@ def _slider(kind, name, **options):
     return kind(description=name, continuous_update=True, **options)
 
 
-def traverse(
-    decode: Callable,
-    codes: torch.Tensor,
-    axes: Sequence[int] | None = None,
-    reach: float = 3.0,
-    picker: str = "image",
-) -> LiveImage:
+def traverse(decode: Callable, codes: torch.Tensor, axes: Sequence[int] | None = None) -> LiveImage:
     """A slider for each latent axis, a picker for the image to start from, and a reset button.
 
     decode: codes (B, L) to images (B, C, H, W) in [0, 1]. codes: (N, L), the codes of the images
-    to pick from. axes: the axes that get a slider, in order (default all). reach: sliders go from
-    -reach to reach, further where a picked code lies outside. A picked code is shown at the
-    nearest slider positions, which are 0.05 apart.
+    to pick from. axes: the axes that get a slider, in order (default all). Sliders go from -3 to 3,
+    further where a picked code lies outside. A picked code is shown at the nearest slider
+    positions, which are 0.05 apart.
     """
     if codes.ndim != 2 or len(codes) == 0:
         raise ValueError(f"codes of shape {tuple(codes.shape)}, expected (N, L) with N > 0")
     axes = list(range(codes.shape[1])) if axes is None else list(axes)
     # On the grid of the slider's steps, or the browser would round what the kernel sets.
     positions = (codes[:, axes].cpu().double() / STEP).round()
-    steps = max(math.ceil(reach / STEP), int(positions.abs().max()))
+    steps = max(math.ceil(REACH / STEP), int(positions.abs().max()))
     sliders = [
         _slider(ipywidgets.FloatSlider, f"z{k}", min=-steps * STEP, max=steps * STEP, step=STEP)
         for k in axes
     ]
-    pick = _slider(ipywidgets.IntSlider, picker, min=0, max=len(codes) - 1)
+    pick = _slider(ipywidgets.IntSlider, "image", min=0, max=len(codes) - 1)
     reset = ipywidgets.Button(description="reset", tooltip="back to the code of the picked image")
 
     def make():

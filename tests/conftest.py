@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
 
-NOTEBOOKS = [path.stem for path in sorted(paths.notebooks_folder().glob("*.ipynb"))]
+NOTEBOOKS = paths.notebook_names()
 
 
 def without_grammar(folder):

@@ -7,18 +7,36 @@ from pathlib import Path
 import pytest
 
 from dvae_lib import data
+from dvae_lib.data.published import STAND_INS
 
+ROOT = Path(__file__).parent.parent
 MADE_HERE = ("digits", "sprites", "rooms", "faces")
 
 
 def test_the_catalogue_says_of_every_set_what_it_is():
     head, *rows = data.catalogue().rows
-    assert head == ("name", "images", "factors", "source", "licence", "stands in for")
+    about = ("name", "images", "factors", "source", "licence")
+    assert head == (*about, "stands in for", "read by notebooks")
     assert [row[0] for row in rows] == list(data.SETS)
-    for name, *about, stands_in_for in rows:
+    for name, *about, stands_in_for, readers in rows:
         assert all(about), name
         assert bool(stands_in_for) == (name in MADE_HERE)
+        assert not (readers and stands_in_for)
     assert ">rooms</td>" in data.catalogue()._repr_html_()
+
+
+def test_every_original_has_one_set_made_here_in_its_place():
+    stood_in_for = [original for originals in STAND_INS.values() for original in originals]
+    assert set(STAND_INS) == set(MADE_HERE)
+    assert sorted((*MADE_HERE, *stood_in_for)) == sorted(data.SETS)
+
+
+def test_the_readme_has_the_table_of_originals():
+    lines = (ROOT / "README.md").read_text().splitlines()
+    for made, originals in STAND_INS.items():
+        for original, readers in originals.items():
+            words = "; ".join(f"{name[:2]}: `{what}`" for name, what in readers.items())
+            assert f'| `"{original}"` | `"{made}"` | {words} |'.replace("  ", " ") in lines
 
 
 @pytest.mark.parametrize(
@@ -48,10 +66,9 @@ def test_an_unknown_set_lists_those_there_are():
 
 
 def test_files_that_the_sets_read_are_in_the_package():
-    root = Path(__file__).parent.parent
-    settings = tomllib.loads((root / "pyproject.toml").read_text())
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     patterns = settings["tool"]["setuptools"]["package-data"]["dvae_lib.data"]
-    stored = [p.name for p in (root / "dvae_lib/data").iterdir() if p.suffix not in (".py", "")]
+    stored = [p.name for p in (ROOT / "dvae_lib/data").iterdir() if p.suffix not in (".py", "")]
     assert len(stored) == 3
     for name in stored:
         assert any(fnmatch.fnmatch(name, pattern) for pattern in patterns), name

@@ -202,6 +202,26 @@ def test_a_sweep_gives_values_by_tier_and_setting_in_the_order_of_seeds(checkout
     assert sweep.values("other") == []
 
 
+def test_a_sweep_is_a_frame_with_a_line_for_each_run_and_quantity():
+    runs = [
+        record({"loss": 3.0, "accuracy": 0.5}, seed=10),
+        record({"loss": 2.0, "accuracy": 0.25}, seed=2),
+        record({"loss": 8.0}, seed=2, beta=4),
+        record({"loss": 9.0}, seed=2, tier="long", beta=4),
+    ]
+    frame = Sweep("demo", runs).frame()
+    assert [*frame] == [
+        "notebook", "tier", "seed", "beta",
+        "name", "value", "unit", "paper", "at_least", "at_most",
+    ]  # fmt: skip
+    assert len(frame) == 6
+    assert set(frame.notebook) == {"demo"}
+    own = frame[(frame.tier == "classroom") & frame.beta.isna()]
+    assert own.groupby("name").value.mean().to_dict() == {"loss": 2.5, "accuracy": 0.375}
+    assert frame[frame.beta == 4].value.tolist() == [8.0, 9.0]
+    assert [*Sweep("demo").frame()] == [c for c in frame if c != "beta"]
+
+
 def test_runs_of_other_code_leave_when_new_ones_come(checkout):
     """Seeds 0 and 1 were stored; seed 1 is run again, by code of the same or of other numbers."""
     old = [record({"loss": 1.0}, seed=seed) for seed in (0, 1)]

@@ -12,6 +12,7 @@ import zipfile
 from importlib.metadata import version
 
 import pytest
+import yaml
 from conftest import REPOSITORY
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -81,6 +82,26 @@ def test_the_version_is_one():
     from dvae_lib import __version__
 
     assert __version__ == PROJECT["version"] == version("dvae_lib")
+
+
+def test_the_map_of_rooms_names_every_file_of_tests():
+    text = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[-2] for line in text.splitlines() if line.startswith("| ")][1:]
+    named = re.findall(r"\w+", " ".join(rows)) + re.findall(r"`test_(\w+)`", text)
+    there = [path.stem.removeprefix("test_") for path in (REPOSITORY / "tests").glob("test_*.py")]
+    named, there = ({n for n in names if not n.startswith("notebook_")} for names in (named, there))
+    assert named == there
+
+
+def test_what_other_files_say_of_versions_is_what_the_package_says():
+    cited = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
+    assert (cited["version"], cited["license"]) == (PROJECT["version"], PROJECT["license"])
+    workflow = (REPOSITORY / ".github/workflows/tests.yml").read_text(encoding="utf-8")
+    oldest = re.findall(r'"(\w+)==([\d.]+)\.\*"', workflow)
+    assert [name for name, _ in oldest] == ["torch", "torchvision"]
+    assert {f"{name}>={number}" for name, number in oldest} <= set(PROJECT["dependencies"])
+    first, *_ = yaml.safe_load(workflow)["jobs"]["suite"]["strategy"]["matrix"]["python"]
+    assert PROJECT["requires-python"] == f">={first}"
 
 
 def test_without_its_notebooks_the_command_says_what_to_do(tmp_path):

@@ -29,7 +29,7 @@ SETS = {
     "celeba": "photographs.celeba",
 }
 
-COLUMNS = ("images", "factors", "source", "licence", "stands_in_for")
+COLUMNS = ("images", "factors", "source", "licence")
 
 __all__ = ["SETS", "Batches", "FactorData", "catalogue", "load", "to_uint8"]
 
@@ -45,24 +45,29 @@ def load(name: str, **options: Any) -> FactorData:
     """
     if name not in SETS:
         raise ValueError(f"no data set {name!r}; there are: {', '.join(SETS)}")
-    module, function = _place(name)
     for option, value in options.items():
         if isinstance(value, str | Path):
             options[option] = os.path.expanduser(value)
-    return getattr(module, function)(**options)
+    return getattr(_module(name), SETS[name].partition(".")[2])(**options)
 
 
 def catalogue() -> tables.Table:
-    """Every set with its images, factors, source, licence, and what it stands in for: a table."""
+    """A table of every set: its images, factors, source and licence.
+
+    And of a set made here the originals that it stands in for, and how near it comes; of an
+    original the notebooks that read it, with what to write there.
+    """
     rows = []
     for name in SETS:
-        module, function = _place(name)
-        about = module.ABOUT if function == "load" else published.ABOUT[function]
-        rows.append((name, *(about[column] for column in COLUMNS)))
-    head = ("name", *(column.replace("_", " ") for column in COLUMNS))
-    return tables.Table([head, *rows])
+        about = published.ABOUT.get(name) or _module(name).ABOUT
+        stands_in_for, readers = "", ""
+        if name in published.STAND_INS:
+            stands_in_for = f"{', '.join(published.STAND_INS[name])}: {about['likeness']}"
+        else:
+            readers = published.read_by(name)
+        rows.append((name, *(about[column] for column in COLUMNS), stands_in_for, readers))
+    return tables.Table([("name", *COLUMNS, "stands in for", "read by notebooks"), *rows])
 
 
-def _place(name):
-    module, function = SETS[name].split(".")
-    return importlib.import_module(f".{module}", __name__), function
+def _module(name):
+    return importlib.import_module(f".{SETS[name].partition('.')[0]}", __name__)

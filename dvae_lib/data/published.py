@@ -1,4 +1,4 @@
-"""What is published of the original data sets, and finding and reading their files."""
+"""What is published of the original data sets, who reads them, and how their files are found."""
 
 import math
 from collections.abc import Sequence
@@ -15,13 +15,7 @@ from .download import fetch
 
 
 def _about(images, factors, source, licence):
-    return {
-        "images": images,
-        "factors": factors,
-        "source": source,
-        "licence": licence,
-        "stands_in_for": "",
-    }
+    return {"images": images, "factors": factors, "source": source, "licence": licence}
 
 
 ABOUT = {
@@ -90,9 +84,44 @@ ABOUT = {
         "non-commercial research only",
     ),
 }
-# What a reader without a network can use in place of each.
-OFFLINE = dict.fromkeys(ABOUT, "rooms") | {"dsprites": "sprites", "mnist": "digits"}
-OFFLINE |= {"cifar10": "digits", "celeba": "faces"}
+
+
+def _in_07(name):
+    return {"07_latent_quantization": f'load_set("{name}", "all", 64, run.device, path=path)'}
+
+
+# {set made here: {original that it stands in for: {notebook that reads it: what to write there}}}.
+# The catalogue, what errors advise and the table in the README follow from this one.
+STAND_INS: dict[str, dict[str, dict[str, str]]] = {
+    "digits": {
+        "mnist": {
+            "01_vae": 'tier = "paper"',
+            "04_label_relevant_vae": 'load_set("coloured digits", path)',
+            "09_ard_vae": 'tier = "paper"',
+        },
+        "cifar10": {
+            "04_label_relevant_vae": 'load_set("cifar10", path)',
+            "09_ard_vae": 'tier = "paper"',
+        },
+    },
+    "sprites": {"dsprites": {}},
+    "rooms": {
+        "shapes3d": _in_07("shapes3d"),
+        "mpi3d": _in_07("mpi3d"),
+        "falcor3d": _in_07("falcor3d"),
+        "isaac3d": _in_07("isaac3d"),
+        "cars3d": {},
+        "smallnorb": {},
+    },
+    "faces": {"celeba": {"05_two_code_information": "CELEBA = path"}},
+}
+OFFLINE = {original: made for made, originals in STAND_INS.items() for original in originals}
+
+
+def read_by(original: str) -> str:
+    """The notebooks that read an original set, each with what to write there; "" if none does."""
+    readers = STAND_INS[OFFLINE[original]][original].items()
+    return "; ".join(f"{notebook[:2]}: {what}" for notebook, what in readers)
 
 
 def values_of(path: str | Path, labels: np.ndarray, sizes: Sequence[int]) -> tuple:

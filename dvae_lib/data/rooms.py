@@ -37,7 +37,7 @@ ABOUT = {
     "factors": ", ".join(f"{name} ({size})" for name, size in zip(NAMES, SIZES, strict=True)),
     "source": "ray-cast by dvae_lib",
     "licence": "MIT, as dvae_lib",
-    "stands_in_for": "3D Shapes (Burgess & Kim 2018), without its textures",
+    "likeness": "like 3D Shapes (Burgess & Kim 2018), without its textures",
 }
 
 WEIGHTS_FILE = Path(__file__).with_name("rooms_weights.xz")
@@ -69,6 +69,9 @@ def load(n: int | str = 20_000, seed: int = 0, device: str | torch.device = "cpu
 
     n: how many images to draw at random (with `seed`, without repeats), or "all" for the
     480,000 (5.9 GB), in the order of the original file. Raises ValueError for a wrong n.
+
+    >>> load(10).factor_names
+    ('floor hue', 'wall hue', 'object hue', 'scale', 'shape', 'orientation')
     """
     factors = factors_of(choose(n, N_ALL, seed), SIZES).to(device)
     name = "rooms (like 3D Shapes)"

@@ -34,7 +34,7 @@ ABOUT = {
     "factors": ", ".join(f"{name} ({size})" for name, size in zip(NAMES, SIZES, strict=True)),
     "source": "drawn from the geometry of dSprites (Matthey et al. 2017), or its original file",
     "licence": "MIT, as dvae_lib; the original file Apache-2.0",
-    "stands_in_for": "dSprites, of whose frames 316 of 320 are the same to the pixel",
+    "likeness": "of 320 frames 316 are the same to the pixel",
 }
 
 # In object units; one unit is 64 * scale pixels.
@@ -72,6 +72,9 @@ def load(
 
     Raises ValueError for a wrong n, another variant, a file that is not dSprites, or a picture that
     is none or too small; FileNotFoundError without a file.
+
+    >>> load(10, variant="noise")
+    FactorData(sprites (noise): 10 images 3x64x64; shape 3, scale 6, orientation 40, x 32, y 32)
     """
     painted = PAINTED | {"picture": functools.partial(_pieces_of, picture)}
     if variant not in ("plain", *painted):

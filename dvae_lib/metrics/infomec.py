@@ -58,12 +58,20 @@ def info_m(nmi: Tensor, active: Tensor) -> Tensor:
     For each active axis the share of its best factor in all that it tells, averaged, and scaled so
     that evenly spread information is 0 and one factor an axis is 1. An active axis that tells
     nothing has no share and is left out. 0 if no axis is left; 1 for a single factor.
+
+    >>> nmi, active = torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([True, True])
+    >>> info_m(nmi, active), info_c(nmi, active)  # one axis tells both factors
+    (tensor(0.), tensor(1.))
     """
     return _scaled_share(nmi.transpose(-1, -2)[..., active, :])
 
 
 def info_c(nmi: Tensor, active: Tensor) -> Tensor:
-    """InfoC: as InfoM, for each factor over the active axes. 1 for a single active axis."""
+    """InfoC: as InfoM, for each factor over the active axes. 1 for a single active axis.
+
+    >>> info_c(torch.tensor([[0.5, 0.5]]), torch.tensor([True, True]))  # one factor on two axes
+    tensor(0.)
+    """
     return _scaled_share(nmi[..., active])
 
 

@@ -37,6 +37,9 @@ def modularity_of(information: Tensor) -> Tensor:
     Ridgeway & Mozer 2018, section 2: along axis j, one minus the squared information about all
     but the best factor, as a share of (K - 1) times the best squared; averaged over axes. An axis
     without any information counts as 0, as in disentanglement_lib.
+
+    >>> modularity_of(torch.tensor([[1.0, 1.0], [0.0, 1.0]]))  # the second axis tells of both
+    tensor(0.5000)
     """
     squared = information**2
     best = squared.amax(-2)
@@ -134,6 +137,11 @@ def mig_of_posteriors(
     mean, log_var: (N, L); factors: int64 (N, K). I(z_j; v_i) = H(z_j) - H(z_j | v_i) with the
     differential entropies of aggregate posteriors (`posterior_entropies`), those for each level of
     v_i over the samples of that level. Matrix: I(z_j; v_i) / H(v_i). No intervals.
+
+    >>> factors = torch.cartesian_prod(torch.arange(3), torch.arange(4)).repeat(50, 1)
+    >>> narrow = torch.full((600, 2), -10.0)
+    >>> print(f"{mig_of_posteriors(factors.double(), narrow, factors)[0]:.1f}")
+    0.9
     """
     mean, factors, _ = check(mean, factors, False)
     log_var = where_float64(to_tensor("log_var", log_var)).to(mean)

@@ -196,6 +196,11 @@ def probe_accuracy(codes: Values, labels: Values, *, test: tuple) -> float:
 
     Raises ValueError or TypeError, naming the value, for other shapes or dtypes, fewer than 11
     samples to fit, a label that occurs once of only two, and NaN or infinity.
+
+    >>> codes = torch.cartesian_prod(torch.arange(3), torch.arange(4)).repeat(50, 1).double()
+    >>> labels = codes[:, 0].long()
+    >>> probe_accuracy(codes, labels, test=(codes, labels))
+    1.0
     """
     from sklearn.neural_network import MLPClassifier
 
@@ -223,6 +228,10 @@ def probe_r2(codes: Values, targets: Values, *, test: tuple) -> float:
     units do not matter.
 
     Errors: as in `probe_accuracy`, and ValueError for a target that is constant in either samples.
+
+    >>> codes = torch.cartesian_prod(torch.arange(3), torch.arange(4)).repeat(50, 1).double()
+    >>> print(f"{probe_r2(codes, codes**2, test=(codes, codes**2)):.1f}")
+    1.0
     """
     from sklearn.neural_network import MLPRegressor
 

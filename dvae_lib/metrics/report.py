@@ -92,6 +92,12 @@ def report(
     factors: int64 (N, K). test: (codes, factors) of other samples, for the metrics that predict.
     Each metric has its default settings; see its own docstring, and `Score.intervals` for what an
     interval means. Raises ValueError for a metric that is not there, and what `check` raises.
+
+    >>> factors = torch.cartesian_prod(torch.arange(3), torch.arange(4)).repeat(50, 1)
+    >>> report(factors, factors, ["MIG", "modularity"])
+    metric  value  95 % interval
+    MIG  1.000  1.000 to 1.000
+    modularity  1.000  1.000 to 1.000
     """
     if unknown := [name for name in which if name not in METRICS]:
         raise ValueError(f"no metric {unknown[0]!r}; there are: {', '.join(METRICS)}")

@@ -101,9 +101,7 @@ def build(
     see npm.unpack. Raises ImportError without the extra, FileNotFoundError without npm.
     """
     _check_extra()
-    names = list(notebooks) or [
-        path.stem for path in sorted(paths.notebooks_folder().glob("*.ipynb"))
-    ]
+    names = list(notebooks) or paths.notebook_names()
     with tempfile.TemporaryDirectory(prefix="dvae-site-") as folder:
         source, beside = Path(folder, "source"), Path(folder, "beside")
         for library in npm.LIBRARIES:
