@@ -1,6 +1,7 @@
 """What notebook 04 teaches, against SciPy, scikit-learn, closed forms and readers made by hand."""
 
 import colorsys
+import copy
 import math
 from functools import partial
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from answers_04 import REJECTED, RIGHT, WRONG  # noqa: F401 (test_answers.py looks for them here)
 from exercises import assert_rejected
-from scipy import stats
+from scipy import ndimage, stats
 from scipy.integrate import quad
 from sklearn.metrics import r2_score
 from sklearn.naive_bayes import GaussianNB
@@ -25,11 +26,12 @@ TINY = {"channels": (8, 8, 8), "hidden": 32}
 
 
 @pytest.fixture(scope="module")
-def taught():
+def taught(tmp_path_factory):
     """The notebook's definitions, with the few numbers that its functions take from its cells."""
     module = workbook.definitions(NOTEBOOK)
-    module.seed, module.d_u = 0, 5
-    module.run = SimpleNamespace(device=torch.device("cpu"))
+    module.seed = 0
+    folder = tmp_path_factory.mktemp("run")
+    module.run = SimpleNamespace(device=torch.device("cpu"), folder=folder)
     return module
 
 
@@ -275,79 +277,138 @@ def test_what_each_term_of_the_autoencoder_player_reaches(taught, tiny):
 
 def test_a_step_of_each_player_moves_its_own_alone(taught, tiny):
     vae, _, batches = tiny
-    weights = taught.Weights()
-    mixture, classifier, again = taught.label_players(vae, weights)
-    assert classifier is again
-    networks = vae.encoder_s, vae.encoder_u, vae.decoder
-    autoencoder = taught.autoencoder_player(vae, weights, *networks)
-    assert moved(vae, mixture, batches) == {"encoder_s", "gaussians"}
-    assert moved(vae, classifier, batches) == {"classifier"}
+    weights = taught.Weights(noise=0.4)
+    encoders = vae.encoder_s, vae.encoder_u
+    autoencoder = taught.autoencoder_player(vae, weights, 10, *encoders)
+    assert moved(vae, taught.mixture_player(vae, weights, 10), batches) == {
+        "encoder_s",
+        "gaussians",
+    }
+    assert moved(vae, taught.classifier_player(vae), batches) == {"classifier"}
     assert moved(vae, autoencoder, batches) == {"encoder_s", "encoder_u", "decoder"}
-    encoders = taught.autoencoder_player(vae, weights, *networks[:2])
-    assert moved(vae, encoders, batches) == {"encoder_s", "encoder_u"}
+    of_u = taught.autoencoder_player(vae, weights, 10, vae.encoder_u)
+    assert moved(vae, of_u, batches) == {"encoder_u", "decoder"}
 
 
 def test_a_player_holds_its_own_parameters_alone(taught, tiny):
-    """Not only are the others not moved: they are not in the optimiser."""
+    """Not only are the others not moved: they are not in the optimiser. Encoders alone decay."""
     vae, _, _ = tiny
     names = {p: name.split(".")[0] for name, p in vae.named_parameters()}
-    mixture, classifier, _ = taught.label_players(vae, taught.Weights())
-    autoencoder = taught.autoencoder_player(vae, taught.Weights(), vae.encoder_u, vae.decoder)
-    owned = [{names[p] for p in player.parameters} for player in (mixture, classifier, autoencoder)]
+    players = [
+        taught.mixture_player(vae, taught.Weights(), 10),
+        taught.classifier_player(vae),
+        taught.autoencoder_player(vae, taught.Weights(), 10, vae.encoder_u),
+    ]
+    owned = [{names[p] for p in player.parameters} for player in players]
     assert owned == [{"encoder_s", "gaussians"}, {"classifier"}, {"encoder_u", "decoder"}]
-    assert (mixture.every, classifier.every, autoencoder.every) == (1, 1, 2)
-    for group in mixture.optimizer.param_groups:
+    mixture, _, autoencoder = players
+    assert [player.every for player in players] == [1, 1, 1]
+    for group in mixture.optimizer.param_groups + autoencoder.optimizer.param_groups:
         assert group["betas"][0] == 0
         precisions = any(p is vae.gaussians.free for p in group["params"])
-        assert group["lr"] == (0.05 if precisions else 1e-3)
+        assert group["lr"] == (0.05 if precisions else taught.RATE)
+        encodes = any(names[p].startswith("encoder") for p in group["params"])
+        assert group["weight_decay"] == (taught.DECAY if encodes else 0)
+
+
+def test_steps_fall_over_the_last_half(taught, tiny):
+    """Of all groups of a player, those of the precisions too, and never below 0."""
+    vae, _, batches = tiny
+    player = taught.mixture_player(vae, taught.Weights(), 8)
+    rates = []
+    for _ in range(8):
+        rates.append([group["lr"] for group in player.optimizer.param_groups])
+        training.train(vae, player, batches, 1)
+    shares = np.array(rates) / rates[0]
+    assert np.allclose(shares[:, 0], [1, 1, 1, 1, 1, 0.75, 0.5, 0.25])
+    assert np.allclose(shares[:, 1], shares[:, 0])
+    assert player.optimizer.param_groups[0]["lr"] == pytest.approx(0)
 
 
 def test_the_players_of_the_baselines(taught, images):
-    """Without an adversary nothing trains C; the label's Gaussians of no mixture are a layer."""
+    """The label's Gaussians of no mixture are a layer; the CVAE has an adversary, no mixture."""
     torch.manual_seed(0)
-    batches = images.batches(16)
+    batches, weights = images.batches(16), taught.Weights(noise=0.4, pull=0)
     one = taught.OneGaussianVAE((3, 32, 32), 10, 4, 5, **TINY)
-    without = taught.replace(taught.Weights(), adversary=0)
-    (mixture,) = taught.label_players(one, without)
-    assert moved(one, mixture, batches) == {"encoder_s", "gaussians"}
+    assert moved(one, taught.mixture_player(one, weights, 10), batches) == {
+        "encoder_s",
+        "gaussians",
+    }
     cvae = taught.ConditionalVAE((3, 32, 32), 10, 5, **TINY)
-    weights = taught.replace(without, pull=0)
-    player = taught.autoencoder_player(cvae, weights, cvae.encoder_u, cvae.decoder)
+    player = taught.autoencoder_player(cvae, weights, 10, cvae.encoder_u)
     assert moved(cvae, player, batches) == {"encoder_u", "decoder"}
+    assert moved(cvae, taught.classifier_player(cvae), batches) == {"classifier"}
+    before = {name: p.detach().clone() for name, p in cvae.named_parameters()}
+    taught.fit(cvae, weights, batches, 2, "cvae")
+    after = dict(cvae.named_parameters())
+    changed = {n.split(".")[0] for n in before if not torch.equal(before[n], after[n])}
+    assert changed == {"encoder_u", "decoder", "classifier"}
+
+
+def test_a_blur_is_a_share_of_the_class_gaussian(taught, tiny):
+    vae, _, _ = tiny
+    with torch.no_grad():
+        vae.gaussians.free.copy_(torch.randn(10, 4, generator=torch.Generator().manual_seed(1)))
+    labels = torch.arange(10).repeat(2_000)
+    z = torch.randn(20_000, 4)
+    assert torch.equal(vae.blur(z, labels, 0.0), z)
+    unit = (vae.blur(z, labels, 0.4) - z).detach() * vae.gaussians.precision[labels].sqrt() / 0.4
+    for axis in unit.detach().T:
+        assert stats.kstest(axis, stats.norm.cdf).pvalue > 1e-4
+    assert (torch.cov(unit.detach().T) - torch.eye(4)).abs().max() < 0.05
+    assert not vae.spread(labels).requires_grad
 
 
 def test_the_discriminator_and_the_decoder_move_themselves_alone(taught, tiny):
     vae, discriminator, batches = tiny
     both = torch.nn.ModuleDict({"vae": vae, "discriminator": discriminator})
-    modules = {"vae": vae, "D": discriminator}
-    loss = taught.discriminator_loss(vae, discriminator, batches[0])["loss"]
+    modules, weights = {"vae": vae, "D": discriminator}, taught.Weights(noise=0.4)
+    prior = MultivariateNormal(torch.zeros(5), torch.eye(5))
+    given = vae, discriminator, prior, weights
+    loss = taught.discriminator_loss(*given, batches[0])["loss"]
     assert reached(loss, **modules) == {"D.features", "D.real", "D.classes"}
-    weights = taught.Weights()
-    loss = taught.decoder_loss(vae, discriminator, weights, batches[0])
+    loss = taught.decoder_loss(*given, batches[0])
+    # Through the codes nothing goes back: false_codes are draws without a gradient.
     assert reached(loss["loss"], **modules) == {"vae.decoder", "D.features", "D.real", "D.classes"}
     total = loss["error"] / (2 * weights.sigma**2) + 30 * loss["l_g"]
     assert loss["loss"].item() == pytest.approx(total.item())
+    alone = taught.decoder_loss(vae, None, prior, weights, batches[0])
+    assert alone["loss"].item() == pytest.approx(alone["error"].item() / (2 * weights.sigma**2))
 
     torch.manual_seed(1)
     vae.eval()
     discriminator.eval()
-    l_g = taught.decoder_loss(vae, discriminator, weights, batches[0])["l_g"]
+    l_g = taught.decoder_loss(*given, batches[0])["l_g"]
     torch.manual_seed(1)
     with torch.no_grad():
-        own, (z_s, z_u, drawn) = taught.false_codes(vae, batches[0])
+        own, (z_s, z_u, drawn) = taught.false_codes(vae, prior, weights.noise, batches[0])
         scores = discriminator(vae.decode(*own), batches[0].factors[:, 0])
         sampled = discriminator(vae.decode(z_s, z_u), drawn)
     assert l_g.item() == pytest.approx(-(scores.mean() + sampled.mean()).item(), rel=1e-4)
 
-    against = partial(taught.discriminator_loss, vae, discriminator)
-    towards = partial(taught.decoder_loss, vae, discriminator, weights)
-    kept = {name: p.detach().clone() for name, p in vae.named_parameters()}
+    against = partial(taught.discriminator_loss, *given)
     player = training.Player(against, taught.adam(discriminator.parameters()))
     assert moved(both, player, batches) == {"discriminator"}
-    player = training.Player(towards, taught.adam(vae.decoder.parameters()))
-    assert moved(both, player, batches) == {"vae"}
-    changed = {n.split(".")[0] for n, p in vae.named_parameters() if not torch.equal(p, kept[n])}
-    assert changed == {"decoder"}
+
+
+def test_the_decoder_goes_on_alone(taught, tiny):
+    """With a discriminator and without: a copy, whose codes stay what they are, to the bit."""
+    vae, discriminator, batches = tiny
+    vae.eval()
+    prior = MultivariateNormal(torch.zeros(5), torch.eye(5))
+    x = batches[0].images
+    kept = copy.deepcopy(vae.state_dict())
+    for name, critic in (("with D", discriminator), ("without", None)):
+        gone_on, history = taught.fit_decoder(
+            name, vae, prior, taught.Weights(noise=0.4), batches, 2, critic
+        )
+        assert history.steps[-1] == 2
+        now = gone_on.state_dict()
+        changed = {key.split(".")[0] for key in kept if not torch.equal(kept[key], now[key])}
+        assert changed == {"decoder"}
+        assert not gone_on.decoder.training
+        assert torch.equal(gone_on.encoder_s(x), vae.encoder_s(x))
+    assert all(torch.equal(kept[key], value) for key, value in vae.state_dict().items())
 
 
 def test_false_codes_are_draws_without_a_gradient(taught, tiny):
@@ -358,8 +419,9 @@ def test_false_codes_are_draws_without_a_gradient(taught, tiny):
     with torch.no_grad():
         vae.gaussians.mean.copy_(10 * torch.arange(10)[:, None].expand(-1, 4))
         mean, log_var = vae.posterior_u(batch.images)
+    prior = MultivariateNormal(torch.arange(5.0), 0.25 * torch.eye(5))
     torch.manual_seed(0)
-    found = [taught.false_codes(vae, batch) for _ in range(200)]
+    found = [taught.false_codes(vae, prior, 0.0, batch) for _ in range(200)]
     own, sampled = (
         [torch.stack(part) for part in zip(*k, strict=True)] for k in zip(*found, strict=True)
     )
@@ -369,9 +431,11 @@ def test_false_codes_are_draws_without_a_gradient(taught, tiny):
     assert unit.std().item() == pytest.approx(1, abs=0.05)
     z_s, z_u, drawn = sampled
     assert (z_s - 10 * drawn[..., None]).abs().max() < 6
-    assert z_u.std().item() == pytest.approx(1, abs=0.05)
+    assert (z_u - torch.arange(5.0)).std().item() == pytest.approx(0.5, abs=0.03)
     assert (drawn.flatten().bincount(minlength=10) / drawn.numel() - 0.1).abs().max() < 0.03
     assert not any(part.requires_grad for part in (*own, *sampled))
+    blurred = taught.false_codes(vae, prior, 0.4, batch)[0][0]
+    assert not torch.equal(blurred, own[0][0])
 
 
 def test_the_autoencoder_player_minimises_its_terms(taught, tiny):
@@ -473,14 +537,8 @@ def test_drawn_codes_follow_their_class(taught):
         assert (torch.cov(unit.T) - torch.eye(3)).abs().max() < 0.06
 
 
-def test_one_gaussian_draws_the_same_law_for_all_classes(taught):
+def test_one_gaussian_for_all_classes(taught):
     vae = taught.OneGaussianVAE((3, 32, 32), 10, 4, 5, **TINY)
-    draws = []
-    for c in (0, 9):
-        torch.manual_seed(0)
-        draws.append(vae.draw_label_code(torch.full((5_000,), c)))
-    assert torch.equal(*draws)
-    assert stats.kstest(draws[0].flatten(), stats.norm.cdf).pvalue > 1e-4
     z, labels = torch.randn(6, 4), torch.arange(6)
     cls, lkd = vae.label_losses(z, labels)
     right = Categorical(logits=vae.gaussians(z)).log_prob(labels)
@@ -488,6 +546,65 @@ def test_one_gaussian_draws_the_same_law_for_all_classes(taught):
     law = MultivariateNormal(torch.zeros(4), torch.eye(4))
     expected = law.log_prob(torch.zeros(4)) - law.log_prob(z).mean()
     assert lkd.item() == pytest.approx(expected.item())
+    torch.manual_seed(0)
+    blurred = vae.blur(torch.zeros(5_000, 4), torch.zeros(5_000, dtype=torch.int64), 0.4)
+    assert stats.kstest(blurred.flatten() / 0.4, stats.norm.cdf).pvalue > 1e-4
+
+
+def test_fitted_class_gaussians_are_scikit_learns(taught, images):
+    torch.manual_seed(0)
+    vae = taught.OneGaussianVAE((3, 32, 32), 10, 4, 5, **TINY).eval()
+    taught.fit_classes(vae, images)
+    z, y = taught.encode(vae, images)[0].double(), images.factors[:, 0]
+    bayes = GaussianNB(var_smoothing=0).fit(z, y)
+    n = np.bincount(y)[:, None]
+    assert np.allclose(vae.gaussians.mean.detach(), bayes.theta_, atol=1e-4)
+    variance = bayes.var_ * n / (n - 1)
+    assert np.allclose(1 / vae.gaussians.precision.detach(), variance, rtol=1e-3)
+    assert vae.draw_label_code(y[:3]).shape == (3, 4)
+
+
+def test_one_gaussian_as_aggregate_posterior_is_the_best_one(taught, images):
+    """Its moments are those of means and variances together; no other Gaussian costs less."""
+    torch.manual_seed(0)
+    vae = taught.LabelRelevantVAE((3, 32, 32), 10, 4, 5, **TINY).eval()
+    with torch.no_grad():
+        mean, log_var = (part.double() for part in vae.posterior_u(images.floats()))
+    prior = taught.aggregate_posterior(vae, images, parts=1)
+    assert torch.allclose(prior.mean.double(), mean.mean(0), atol=0.15)
+    expected = mean.var(0) + log_var.exp().mean(0)
+    assert torch.allclose(prior.variance.double(), expected, atol=0.2)
+    price = partial(taught.price_of_style, vae, images)
+    standard = MultivariateNormal(torch.zeros(5), torch.eye(5))
+    closed = objectives.kl_standard_normal(mean, log_var).mean().item()
+    assert price(standard) == pytest.approx(closed, abs=0.15)
+    spread = torch.diag(expected).float()
+    shifted = MultivariateNormal(prior.mean + 0.4, spread)
+    wider = MultivariateNormal(prior.mean, 2 * spread)
+    assert price(prior) < min(price(other) for other in (shifted, wider))
+
+
+def test_a_mixture_follows_codes_on_a_circle(taught, images):
+    """Codes that lie on a ring: one Gaussian draws its middle, the mixture does not."""
+
+    class Ring:
+        def label_code(self, x, labels):
+            return torch.zeros(len(x), 1)
+
+        def posterior_u(self, x):
+            angle = torch.linspace(0, 2 * math.pi, len(x) + 1)[1:]
+            mean = torch.stack([angle.cos(), angle.sin()], 1)
+            return mean, torch.full_like(mean, -6.0)
+
+    torch.manual_seed(0)
+    ring = Ring()
+    one, many = (taught.aggregate_posterior(ring, images, parts=k) for k in (1, 20))
+    inside = [(law.sample((2_000,)).norm(dim=1) < 0.7).float().mean() for law in (one, many)]
+    assert inside[0] > 0.3
+    assert inside[1] < 0.05
+    price = partial(taught.price_of_style, ring, images)
+    # The ring has 2 pi of length where a standard Gaussian has all the plane: I(x; z) is left.
+    assert price(many) < price(one) - 0.5
 
 
 def test_the_conditional_vae_is_told_the_label_and_ignores_the_image(taught, images):
@@ -497,14 +614,17 @@ def test_the_conditional_vae_is_told_the_label_and_ignores_the_image(taught, ima
     for x in (images.floats(range(3)), torch.rand(3, 3, 32, 32), None):
         assert torch.equal(vae.label_code(x, y), torch.eye(10)[y])
     assert torch.equal(vae.draw_label_code(y), torch.eye(10)[y])
+    assert torch.equal(vae.blur(torch.eye(10)[y], y, 0.4), torch.eye(10)[y])
     assert vae.decode(vae.label_code(None, y), torch.zeros(3, 5)).shape == (3, 3, 32, 32)
-    assert {name.split(".")[0] for name, _ in vae.named_parameters()} == {"encoder_u", "decoder"}
+    owned = {name.split(".")[0] for name, _ in vae.named_parameters()}
+    assert owned == {"encoder_u", "decoder", "classifier"}
 
 
 def test_samples_and_codes_saved(taught, images):
     torch.manual_seed(0)
     vae = taught.LabelRelevantVAE((3, 32, 32), 10, 4, 5, **TINY).eval()
-    drawn = taught.samples(vae, torch.arange(10))
+    prior = MultivariateNormal(torch.zeros(5), torch.eye(5))
+    drawn = taught.samples(vae, torch.arange(10), prior)
     assert drawn.shape == (10, 3, 32, 32)
     assert 0 <= drawn.min() <= drawn.max() <= 1
     some = images.subset(range(20))
@@ -761,7 +881,10 @@ class Copier(Perfect):
 def test_samples_that_are_known(taught, images):
     judge = Reader(images)
     real = images.subset(torch.arange(1000))
-    varied, single = (taught.judge_samples(Copier(images, v), real, judge) for v in (True, False))
+    prior = MultivariateNormal(torch.zeros(2), torch.eye(2))
+    varied, single = (
+        taught.judge_samples(Copier(images, v), prior, real, judge) for v in (True, False)
+    )
     assert varied["samples judged right"] == single["samples judged right"] == 1
     assert varied["variety of samples"] == pytest.approx(1, abs=0.1)
     assert single["variety of samples"] == pytest.approx(0, abs=1e-6)
@@ -779,17 +902,63 @@ def test_a_judge_names_all_factors(taught, images):
     assert (levels == images.factors[:64]).float().mean() > 0.5  # of its own training images
 
 
-def test_small_faces_are_pooled_and_split(taught):
-    train, test = taught.small_faces(10, 3, 0)
+def test_fresh_digits_keep_the_digit_and_little_moves(taught, images):
+    few = images.subset(range(50))
+    batches = taught.fresh(few, 32, 3)
+    batch, again = batches[5], taught.fresh(few, 32, 3)[5]
+    assert torch.equal(batch.images, again.images)
+    assert not torch.equal(batch.images, batches[6].images)
+    assert torch.equal(batch.factors[:, 0], few.factors[batch.index, 0])
+    reader = Reader(images)
+    found = reader(batch.images)
+    assert (found[:, 1:] == batch.factors[:, 1:]).float().mean() > 0.95
+    strokes = few.bases.flatten(1).float() / 255
+    near = (reader.strokes(batch.images) - strokes[batch.index]).square().mean(1)
+    other = (reader.strokes(batch.images) - strokes[batch.index.roll(1)]).square().mean(1)
+    assert 0.001 < near.mean() < 0.5 * other.mean()
+    plain = data.load("sprites", n=20)
+    assert torch.equal(taught.fresh(plain, 8, 0)[2].images, plain.batches(8, 0)[2].images)
+
+
+def test_strokes_are_moved_by_what_is_said(taught):
+    """Shifts by the centre of mass, a turn by the axis of a bar, as SciPy turns it."""
+    bar = torch.zeros(1, 1, 32, 32)
+    bar[..., 8:24, 15:17] = 255
+    rows, columns = torch.meshgrid(*2 * [torch.arange(32.0)], indexing="ij")
+    for amounts in ([0, 0, 0], [0, 1, 0], [0, 0, -1], [0, 0.5, 0.5]):
+        ink = taught.jittered(bar, torch.tensor([amounts], dtype=torch.float32))[0, 0] / 255
+        x, y = (ink * columns).sum() / ink.sum(), (ink * rows).sum() / ink.sum()
+        assert abs(x - 15.5) == pytest.approx(abs(amounts[1]), abs=0.02)
+        assert abs(y - 15.5) == pytest.approx(abs(amounts[2]), abs=0.02)
+    turned = taught.jittered(bar, torch.tensor([[1.0, 0, 0]]))[0, 0].numpy()
+    options = {"reshape": False, "order": 1}
+    expected = [ndimage.rotate(bar[0, 0].numpy(), angle, **options) for angle in (5, -5)]
+    assert min(np.abs(turned - one).max() for one in expected) < 10
+
+
+def test_faces_are_drawn_nearly_from_the_front_and_split(taught):
+    train, test = taught.drawn_faces(10, 3, 0)
     assert (len(train), len(test)) == (8, 2)
-    assert train.image_shape == test.image_shape == (3, 32, 32)
+    assert train.image_shape == test.image_shape == (3, 64, 64)
     assert train.factor_sizes[0] == 3
-    large = data.load("faces", n=10, people=3, seed=0)
-    pooled = large.images.view(10, 3, 32, 2, 32, 2).double().mean((3, 5))
-    order = torch.randperm(10, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(torch.cat([train.factors, test.factors]), large.factors[order])
-    difference = torch.cat([train.images, test.images]) - pooled[order]
-    assert difference.abs().max() <= 0.5
+    faces = data.load("faces", n=1, people=3, seed=0)
+    assert torch.equal(faces.render(test.factors), test.images)
+    for name, limit in (("yaw", 20), ("pitch", 10), ("light", 50)):
+        column = train.column(name)
+        seen = [train.factor_values[column][k] for k in train.factors[:, column].tolist()]
+        assert max(map(abs, seen)) <= limit
+
+
+def test_some_faces_are_mirrored(taught, images):
+    few = images.subset(range(40))
+    batch, plain = taught.Mirrored(few, 32, 1)[3], few.batches(32, 1)[3]
+    assert torch.equal(batch.factors, plain.factors)
+    pairs = list(zip(batch.images, plain.images, strict=True))
+    as_it_was = [torch.equal(a, b) for a, b in pairs]
+    turned = [torch.equal(a, b.flip(2)) for a, b in pairs]
+    assert all(a or b for a, b in zip(as_it_was, turned, strict=True))
+    assert 8 <= sum(turned) <= 24
+    assert torch.equal(batch.images, taught.Mirrored(few, 32, 1)[3].images)
 
 
 @pytest.mark.parametrize(("exercise", "answer"), REJECTED)
