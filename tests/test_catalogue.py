@@ -2,12 +2,15 @@
 
 import fnmatch
 import tomllib
+import unittest.mock
 from pathlib import Path
 
 import pytest
 
-from dvae_lib import data
-from dvae_lib.data.published import STAND_INS
+from dvae_lib import data, workbook
+from dvae_lib.cells import code_cells
+from dvae_lib.data.published import OFFLINE, STAND_INS
+from dvae_lib.paths import notebook_path
 
 ROOT = Path(__file__).parent.parent
 MADE_HERE = ("digits", "sprites", "rooms", "faces")
@@ -37,6 +40,42 @@ def test_the_readme_has_the_table_of_originals():
         for original, readers in originals.items():
             words = "; ".join(f"{name[:2]}: `{what}`" for name, what in readers.items())
             assert f'| `"{original}"` | `"{made}"` | {words} |'.replace("  ", " ") in lines
+
+
+class Asked(Exception):
+    """data.load was asked for the original."""
+
+
+@pytest.mark.parametrize(
+    ("original", "notebook"),
+    [
+        (original, notebook)
+        for originals in STAND_INS.values()
+        for original, readers in originals.items()
+        for notebook in readers
+    ],
+)
+def test_a_notebook_reads_the_originals_that_the_table_says(monkeypatch, original, notebook):
+    """After its definitions, what is to be written there, and the cells that load sets."""
+
+    def load(name, **options):
+        if name == original:
+            raise Asked(options["path"])
+        loaded = unittest.mock.MagicMock()
+        loaded.__len__.return_value = 10**6
+        return loaded
+
+    monkeypatch.setattr(data, "load", load)
+    taught = vars(workbook.definitions(notebook))
+    words = STAND_INS[OFFLINE[original]][original][notebook]
+    tier = "paper" if "paper" in words else "classroom"
+    setups = dict.fromkeys(["sprites", "rooms", "digits", "CIFAR-10"])
+    taught |= {"path": Path("set"), "n_faces": 1, "setups": setups}
+    taught["run"] = workbook.start(notebook, tier, device="cpu")
+    cells = [code for code in code_cells(notebook_path(notebook)) if "load" in code]
+    with pytest.raises(Asked) as asked:
+        exec("\n".join([words, *cells]), taught)
+    assert asked.value.args == (workbook.data_folder() if tier == "paper" else Path("set"),)
 
 
 @pytest.mark.parametrize(

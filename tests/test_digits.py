@@ -155,7 +155,7 @@ def test_the_original_files_are_read(original, split, part, n, packed):
             path.unlink()
         elif packed:
             pack(path)
-    read = digits.load(split, original=original)
+    read = data.load("mnist", path=original, split=split)
     assert read.images[:, 0, 2:30, 2:30].contiguous().numpy().tobytes() == stored
     assert read.factors[:, 0].tolist() == [k % 10 for k in range(n)]
 
@@ -194,11 +194,11 @@ def packed_and_truncated(path):
 def test_damaged_originals_are_named(original, kind, damage):
     damage(original / "MNIST" / "raw" / f"train-{kind}-ubyte")
     with pytest.raises(ValueError, match=rf"train-{kind}-ubyte.* is not the published file"):
-        digits.load(original=original)
+        digits.mnist(original)
 
 
 @pytest.mark.parametrize("kind", ["images-idx3", "labels-idx1"])
 def test_missing_originals_say_what_to_do(original, kind):
     (original / "MNIST" / "raw" / f"train-{kind}-ubyte").unlink()
-    with pytest.raises(FileNotFoundError, match=f"train-{kind}-ubyte is missing.*download=True"):
-        digits.load(original=original)
+    with pytest.raises(FileNotFoundError, match=f"train-{kind}-ubyte.gz is missing.*download=True"):
+        digits.mnist(original)

@@ -228,7 +228,7 @@ def load_mpi3d(folder, monkeypatch):
 def load_dsprites(folder, monkeypatch):
     monkeypatch.setattr(sprites, "N_ALL", 40)
     images = sprites.render(factors_of(torch.arange(40), sprites.SIZES))[:, 0].numpy() // 255
-    return "set.npz", packed(imgs=images), lambda: originals.dsprites(folder / "set.npz", n=40)
+    return "set.npz", packed(imgs=images), lambda: sprites.dsprites(folder / "set.npz", n=40)
 
 
 def load_mnist(folder, monkeypatch):
@@ -244,7 +244,7 @@ def load_mnist(folder, monkeypatch):
         monkeypatch.setitem(digits.ORIGINALS, name, tuple(sums))
         (folder / f"MNIST/raw/{name}.gz").write_bytes(zipped)
     name = "MNIST/raw/t10k-images-idx3-ubyte.gz"
-    return name, (folder / name).read_bytes(), lambda: originals.mnist(folder, "test")
+    return name, (folder / name).read_bytes(), lambda: digits.mnist(folder, "test")
 
 
 @pytest.mark.parametrize("make", [load_mpi3d, load_dsprites, load_mnist])

@@ -186,13 +186,13 @@ def test_dsprites_are_downloaded_and_read_as_sprites(server, tmp_path, monkeypat
     buffer = io.BytesIO()
     np.savez_compressed(buffer, imgs=first)
     server.content = buffer.getvalue()
-    monkeypatch.setattr(originals, "DSPRITES_URL", server.url)
+    monkeypatch.setattr(sprites, "ORIGINAL_URL", server.url)
     path = tmp_path / "dsprites.npz"
     with pytest.raises(FileNotFoundError, match=r"dsprites\.npz is missing .*'sprites'"):
-        originals.dsprites(path, n=20)
-    read, drawn = originals.dsprites(path, n=20, seed=1, download=True), sprites.load(20, seed=1)
+        sprites.dsprites(path, n=20)
+    read, drawn = sprites.dsprites(path, n=20, seed=1, download=True), sprites.load(20, seed=1)
     assert torch.equal(read.images, drawn.images)
-    assert torch.equal(originals.dsprites(path, n=20, seed=1).images, drawn.images)
+    assert torch.equal(sprites.dsprites(path, n=20, seed=1).images, drawn.images)
     assert len(server.ranges) == 1
 
 
@@ -211,17 +211,17 @@ def test_mnist_is_downloaded_and_verified(server, tmp_path, monkeypatch):
         server.content = packed["images" if "images" in url else "labels"]
         return fetch(server.url, path, checksum)
 
-    monkeypatch.setattr(digits, "fetch", serve)
-    read = originals.mnist(tmp_path, download=True)
+    monkeypatch.setattr(published, "fetch", serve)
+    read = digits.mnist(tmp_path, download=True)
     assert torch.equal(read.images[:, 0, 2:30, 2:30], torch.from_numpy(images))
     assert read.factors[:, 0].tolist() == list(range(7))
-    assert originals.mnist(tmp_path, coloured=True, download=True).image_shape == (3, 32, 32)
+    assert digits.mnist(tmp_path, coloured=True, download=True).image_shape == (3, 32, 32)
     assert len(server.ranges) == 2  # of the split alone, once
-    with pytest.raises(FileNotFoundError, match="t10k-images-idx3-ubyte is missing"):
-        originals.mnist(tmp_path, "test")
+    with pytest.raises(FileNotFoundError, match=r"t10k-images-idx3-ubyte\.gz is missing"):
+        digits.mnist(tmp_path, "test")
     packed["images"] += b"x"
     with pytest.raises(ValueError, match="not the published file"):
-        originals.mnist(tmp_path / "altered", download=True)
+        digits.mnist(tmp_path / "altered", download=True)
 
 
 # MPI3D
@@ -350,7 +350,7 @@ def test_a_damaged_npz_is_named(mpi3d, damage):
 def test_a_file_of_another_kind_says_what_it_is(tmp_path, replace, kind):
     path = tmp_path / "set.npz"
     replace(path)
-    for loader in (originals.mpi3d, originals.dsprites):
+    for loader in (originals.mpi3d, sprites.dsprites):
         with pytest.raises(ValueError, match=rf"set\.npz is damaged .*it is {kind}"):
             loader(path)
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dvae_lib import data
 from dvae_lib.data import sprites
 from dvae_lib.data.factor_data import factors_of
 
@@ -186,10 +187,15 @@ def small_original(tmp_path, monkeypatch):
 
 def test_the_original_reads_as_the_same_set(small_original):
     path, _ = small_original
-    drawn, read = sprites.load(300, seed=3), sprites.load(300, seed=3, original=path)
+    drawn, read = sprites.load(300, seed=3), sprites.dsprites(path, 300, seed=3)
     assert torch.equal(drawn.images, read.images)
     assert torch.equal(drawn.factors, read.factors)
     assert (drawn.name, read.name) == ("sprites", "dSprites")
+    drawn, read = (
+        data.load(name, n=20, variant="colour", **options)
+        for name, options in (("sprites", {}), ("dsprites", {"path": path}))
+    )
+    assert torch.equal(drawn.images, read.images)
 
 
 def truncate(path, images):
@@ -231,9 +237,9 @@ def test_a_wrong_original_is_an_error_that_names_it(small_original, damage):
     path, images = small_original
     damage(path, images)
     with pytest.raises(ValueError, match=r"dsprites\.npz"):
-        sprites.load(100, original=path)
+        sprites.dsprites(path, 100)
 
 
 def test_a_missing_original_is_an_error_that_says_where_to_get_it(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nothing\.npz: get dsprites_.* or leave"):
-        sprites.load(100, original=tmp_path / "nothing.npz")
+    with pytest.raises(FileNotFoundError, match=r"nothing\.npz is missing .*dsprites-dataset"):
+        sprites.dsprites(tmp_path / "nothing.npz", 100)

