@@ -528,6 +528,44 @@ def test_bound_1_is_too_high_by_the_divergence_from_the_prior(taught, scale):
     assert found == pytest.approx(0.5 * math.log(1 + 1 / variance) + excess, abs=0.02)
 
 
+def test_the_least_excess_of_gaussian_codes_is_their_divergence_from_the_prior(taught):
+    """Of codes A e + b: (tr A Aᵀ + b·b - d) / 2 - ln |det A|."""
+    random = np.random.default_rng(0)
+    turn, shift = random.standard_normal((3, 3)), np.array([0.5, -1.0, 0.0])
+    z1 = torch.as_tensor(random.standard_normal((200_000, 3)) @ turn.T + shift)
+    _, log_det = np.linalg.slogdet(turn)
+    exact = 0.5 * ((turn**2).sum() + shift @ shift - 3) - log_det
+    assert taught.excess_at_least(z1.float()) == pytest.approx(exact, abs=0.03)
+
+
+def test_the_least_excess_is_below_that_of_codes_that_are_not_gaussian(taught):
+    """Half at -3, half at 3: their KL by an integral on a line."""
+    z1 = torch.randn(100_000, 1, generator=rng()) + 3 * (torch.arange(100_000)[:, None] % 2 * 2 - 1)
+    grid = np.linspace(-12, 12, 20_001)
+    p = (stats.norm.pdf(grid, -3) + stats.norm.pdf(grid, 3)) / 2
+    exact = np.trapezoid(p * (np.log(p) - stats.norm.logpdf(grid)), grid)
+    pair = torch.cat([z1, torch.randn(100_000, 1, generator=rng(1))], 1)
+    found = taught.excess_at_least(pair)
+    assert 0.5 * (9 - math.log(10)) == pytest.approx(found, abs=0.03)
+    assert found < exact - 0.3
+
+
+def test_nats_of_z1_are_the_terms_of_the_loss_and_what_the_excess_leaves(taught, tiny):
+    vae, recogniser, batch = tiny
+    vae.eval()
+    torch.manual_seed(1)
+    kl, b1, excess, information, bound = taught.nats_of_z1(vae, batch)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        terms = taught.vae_loss(vae, recogniser, taught.Weights(bound_1=1.0), batch)
+        torch.manual_seed(1)
+        mean, log_var = vae.posterior(batch.images, None)
+        z1 = mean + (0.5 * log_var).exp() * torch.randn(16, 4)
+    assert (kl, b1) == pytest.approx((terms["KL"].item(), terms["B1"].item()), rel=1e-5)
+    assert excess == pytest.approx(taught.excess_at_least(z1), rel=1e-4)
+    assert (information, bound) == pytest.approx((kl - excess, b1 - excess))
+
+
 def test_bound_1_moves_what_made_the_image_and_not_the_reading(taught):
     encoder = Reading(0.5, -1.0)
     z1 = torch.randn(20, 3, generator=rng(), requires_grad=True)
