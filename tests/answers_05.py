@@ -7,7 +7,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy import special, stats
-from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
+from torch.distributions import (
+    Categorical,
+    Independent,
+    MixtureSameFamily,
+    MultivariateNormal,
+    Normal,
+    OneHotCategorical,
+)
 
 # --- the two bounds ------------------------------------------------------------------------------
 
@@ -86,6 +93,18 @@ def bounds_by_information(joint, q1, q2):
     return bound(joint.sum(1), q1), bound(joint.sum(0), q2)
 
 
+def bounds_image_by_image(joint, q1, q2):
+    """What is expected of log q for each image that occurs, weighted by p(x)."""
+
+    def bound(p, q):
+        occurring = [(x, p_x) for x, p_x in enumerate(p.sum(0)) if p_x > 0]
+        return entropy(p.sum(1)) + sum(
+            p_x * torch.xlogy(p[:, x] / p_x, q[:, x]).sum() for x, p_x in occurring
+        )
+
+    return bound(joint.sum(1), q1), bound(joint.sum(0), q2)
+
+
 def information_for_any_guess(joint, q1, q2):
     tables = joint.sum(1), joint.sum(0)
     return [entropy(p.sum(0)) + entropy(p.sum(1)) - entropy(p) for p in tables]
@@ -101,6 +120,22 @@ def bounds_in_place(joint, q1, q2):
     q1.clamp_(min=1e-12)
     q2.clamp_(min=1e-12)
     return found
+
+
+def bounds_that_scale_the_table(joint, q1, q2):
+    found = bounds_with()(joint, q1, q2)
+    joint *= 2
+    return found
+
+
+def swapped_entropies(joint, q1, q2):
+    (p1, p2), guesses = (joint.sum(1), joint.sum(0)), (q1, q2)
+    logs = [expected_log(p, q) for p, q in zip((p1, p2), guesses, strict=True)]
+    return entropy(p2.sum(1)) + logs[0], entropy(p1.sum(1)) + logs[1]
+
+
+def never_if_any_guess_is_0(p, q):
+    return expected_log(p, q) if (q > 0).all() else torch.tensor(-math.inf)
 
 
 def clipped(p, q, least=1e-12):
@@ -167,6 +202,22 @@ def recognition_by_einsum(outputs, table, level):
     return (log_q * F.one_hot(level, len(table))).sum(-1)
 
 
+def recognition_by_differences(outputs, table, level):
+    """-log sum over k of exp a·(e_k - e_c)."""
+    return -torch.einsum("bd,bkd->bk", outputs, table - table[level][:, None]).logsumexp(1)
+
+
+def recognition_row_by_row(outputs, table, level):
+    rows = zip(outputs.split(1), level.split(1), strict=True)
+    return -torch.stack([F.cross_entropy(a @ table.T, c) for a, c in rows])
+
+
+def recognition_by_vmap(outputs, table, level):
+    return torch.func.vmap(lambda a, c: (table @ a).log_softmax(0).gather(0, c[None])[0])(
+        outputs, level
+    )
+
+
 def recognition_filled_in(outputs, table, level):
     """In float32, whatever it is given."""
     found = torch.zeros(len(level))
@@ -184,6 +235,17 @@ def by_distances(outputs, table):
     return -0.5 * torch.cdist(outputs, table).square()
 
 
+def less_the_largest(scores):
+    """By hand, and without overflow."""
+    scores = scores - scores.amax(1, keepdim=True)
+    return scores - scores.exp().sum(1, keepdim=True).log()
+
+
+def less_the_largest_of_all(scores):
+    scores = scores - scores.max()
+    return scores - scores.exp().sum(1, keepdim=True).log()
+
+
 def naive(scores):
     return (scores.exp() / scores.exp().sum(1, keepdim=True)).log()
 
@@ -195,6 +257,17 @@ def with_a_little_more(scores, little=1e-12):
 def recognition_in_place(outputs, table, level):
     found = recognition_with()(outputs, table, level)
     outputs.data.sub_(outputs.data.max())
+    return found
+
+
+def recognition_among_the_images(outputs, table, level):
+    """As in a contrastive loss: against the levels of the other images."""
+    return (outputs @ table[level].T).log_softmax(1).diagonal()
+
+
+def recognition_that_changes_levels(outputs, table, level):
+    found = recognition_with()(outputs, table, level)
+    level.zero_()
     return found
 
 
@@ -289,6 +362,28 @@ def probe_by_classes(codes, labels, asked, n_classes):
     return torch.stack(log_p, 1).log_softmax(1)
 
 
+def probe_of_standardised(codes, labels, asked, n_classes):
+    """Which scale and origin each axis has does not matter."""
+    centre, scale = codes.mean(0), codes.std(0)
+    return probe_with()((codes - centre) / scale, labels, (asked - centre) / scale, n_classes)
+
+
+def probe_by_differences(codes, labels, asked, n_classes):
+    score = probe_with(normalise=lambda s: s)(codes, labels, asked, n_classes)
+    return -(score[:, None] - score[:, :, None]).logsumexp(2)
+
+
+def probe_class_by_code(normalise):
+    """All differences as (n_classes, M, L)."""
+
+    def gaussian_probe(codes, labels, asked, n_classes):
+        means = means_of(codes, labels, n_classes)
+        squared = (asked - means[:, None]).square()
+        return normalise((-0.5 * squared / pooled(codes, labels, means)).sum(2))
+
+    return gaussian_probe
+
+
 def probe_by_numpy(codes, labels, asked, n_classes):
     """A NumPy array."""
     codes, labels, asked = codes.numpy(), labels.numpy(), asked.numpy()
@@ -323,6 +418,14 @@ def densities(asked, means, variance):
     return Independent(Normal(means, variance.sqrt()), 1).log_prob(asked[:, None])
 
 
+def normal(asked, means, covariance):
+    return MultivariateNormal(means, covariance).log_prob(asked[:, None])
+
+
+def covariance(codes, labels, means):
+    return torch.atleast_2d(torch.cov((codes - means[labels]).T, correction=0))
+
+
 def frequencies(labels, n_classes):
     return torch.bincount(labels, minlength=n_classes).log()
 
@@ -337,6 +440,12 @@ def probe_that_moves_what_is_asked(codes, labels, asked, n_classes):
     centre = codes.mean(0)
     asked -= centre
     return probe_with()(codes - centre, labels, asked, n_classes)
+
+
+def probe_that_scales_what_is_asked(codes, labels, asked, n_classes):
+    scale = pooled(codes, labels, means_of(codes, labels, n_classes)).sqrt()
+    asked /= scale
+    return probe_with()(codes / scale, labels, asked, n_classes)
 
 
 def variance_by(variance):
@@ -389,6 +498,21 @@ def rows_by_numpy(z1, z2):
     return torch.from_numpy(first), torch.from_numpy(second)
 
 
+def rows_by_kron(z1, z2):
+    return torch.kron(z1, z2.new_ones(len(z2), 1)), torch.kron(z1.new_ones(len(z1), 1), z2)
+
+
+def rows_by_remainders(z1, z2):
+    k = torch.arange(len(z1) * len(z2))
+    return z1[k // len(z2)], z2[k % len(z2)]
+
+
+def rows_by_grid_xy(z1, z2):
+    """For j = 0 all of z1, as image coordinates are laid out."""
+    i, j = torch.meshgrid(torch.arange(len(z1)), torch.arange(len(z2)), indexing="xy")
+    return z1[i.flatten()], z2[j.flatten()]
+
+
 def rows_by_columns(z1, z2):
     """For j = 0 all of z1, then for j = 1."""
     return z1.repeat(len(z2), 1), z2.repeat_interleave(len(z1), 0)
@@ -397,6 +521,22 @@ def rows_by_columns(z1, z2):
 def column_by_column(decode, z1, z2):
     images = decode(*rows_by_columns(z1, z2))
     return images.view(len(z2), len(z1), *images.shape[1:]).transpose(0, 1)
+
+
+def in_any_order(decode, z1, z2):
+    first, second = rows_of_both(z1, z2)
+    order = torch.arange(len(first)).flip(0)
+    return decode(first[order], second[order])[order.argsort()].unflatten(0, (len(z1), len(z2)))
+
+
+def in_chunks(decode, z1, z2):
+    parts = zip(*(rows.split(4) for rows in rows_of_both(z1, z2)), strict=True)
+    return torch.cat([decode(*part) for part in parts]).unflatten(0, (len(z1), len(z2)))
+
+
+def turned_if_square(images, n, m):
+    images = images.unflatten(0, (n, m))
+    return images.transpose(0, 1) if n == m else images
 
 
 def named(decode, z1, z2):
@@ -443,6 +583,12 @@ RIGHT = [
     ("bounds", bounds_by_torch),
     ("bounds", bounds_by_information),
     ("bounds", lambda *given: torch.stack(bounds_with()(*given)).unbind()),
+    ("bounds", bounds_image_by_image),
+    ("bounds", log_q_by(lambda p, q: (p * q.log()).nansum())),
+    (
+        "bounds",
+        log_q_by(lambda p, q: (p * q.log()).nan_to_num(nan=0.0, neginf=-math.inf).sum()),
+    ),
     ("recognition", recognition_with()),
     ("recognition", lambda a, e, c: -F.cross_entropy(a @ e.T, c, reduction="none")),
     ("recognition", lambda a, e, c: -F.nll_loss((a @ e.T).log_softmax(1), c, reduction="none")),
@@ -453,6 +599,15 @@ RIGHT = [
     ("recognition", recognition_by_einsum),
     ("recognition", in_double),
     ("recognition", recognition_filled_in),
+    ("recognition", recognition_by_differences),
+    ("recognition", recognition_row_by_row),
+    ("recognition", recognition_by_vmap),
+    ("recognition", normalised_by(less_the_largest)),
+    ("recognition", picked_by(lambda log_q, c: log_q[:, c].diagonal())),
+    (
+        "recognition",
+        lambda a, e, c: OneHotCategorical(logits=a @ e.T).log_prob(F.one_hot(c, len(e)).to(a)),
+    ),
     ("probe", probe_with()),
     ("probe", probe_by_torch),
     ("probe", probe_by_a_mixture),
@@ -462,6 +617,11 @@ RIGHT = [
     ("probe", probe_by_classes),
     ("probe", probe_by_numpy),
     ("probe", probe_with(score=densities)),
+    ("probe", probe_of_standardised),
+    ("probe", probe_by_differences),
+    ("probe", probe_class_by_code(lambda s: s.log_softmax(0).T)),
+    ("probe", probe_with(lambda *given: torch.diag(pooled(*given)), normal)),
+    ("probe", variance_by(lambda *given: covariance(*given).diagonal())),
     ("probe", probe_with(prior=lambda labels, n_classes: -math.log(n_classes))),
     ("counterfactuals", counterfactuals_with()),
     ("counterfactuals", rows_by(rows_by_expand)),
@@ -469,7 +629,10 @@ RIGHT = [
     ("counterfactuals", rows_by(rows_by_product)),
     ("counterfactuals", rows_by(rows_by_loops)),
     ("counterfactuals", rows_by(rows_by_numpy)),
+    ("counterfactuals", rows_by(rows_by_kron)),
+    ("counterfactuals", rows_by(rows_by_remainders)),
     ("counterfactuals", column_by_column),
+    ("counterfactuals", in_any_order),
     ("counterfactuals", back_by(lambda x, n, m: x.view(n, m, *x.shape[1:]))),
     ("counterfactuals", back_by(lambda x, n, m: torch.stack(x.chunk(n)))),
 ]
@@ -478,7 +641,7 @@ WRONG = [
     ("bounds", "returns nothing", lambda joint, q1, q2: None),
     ("bounds", "two things", of_one(lambda b1, b2: b1 + b2)),
     ("bounds", "two things", of_one(lambda b1, b2: {"B1": b1, "B2": b2})),
-    ("bounds", "not 3", of_one(lambda b1, b2: (b1, b2, b1 + b2))),
+    ("bounds", "two numbers", of_one(lambda b1, b2: (b1, b2, b1 + b2))),
     ("bounds", "two numbers", log_q_by(lambda p, q: torch.xlogy(p, q).sum(0))),
     ("bounds", "two numbers", of_one(lambda b1, b2: (b1[None], b2[None]))),
     ("bounds", "B1 comes first", of_one(lambda b1, b2: (b2, b1))),
@@ -502,12 +665,18 @@ WRONG = [
         "infinitely much",
         of_one(lambda b1, b2: (b1, b2 if math.isfinite(b2) else 0 * b2)),  # nan for B2
     ),
-    ("bounds", "K1 = 2", log_q_by(lambda p, q: (p * (q + 1e-8).log()).sum())),
+    ("bounds", "stay in float64", log_q_by(lambda p, q: (p * (q + 1e-8).log()).sum())),
     ("bounds", "infinitely much", log_q_by(lambda p, q: (p * (q + 1e-16).log()).sum())),
+    ("bounds", "where p is 0 the term is 0", bounds_without_care_for_zeros),
+    ("bounds", "B2 is nan", of_one(lambda b1, b2: (b1, b2 * math.nan))),
+    ("bounds", "stay in float64", of_one(lambda b1, b2: (b1.float(), b2.float()))),
     ("bounds", "leave the tables", bounds_in_place),
+    ("bounds", "leave the tables", bounds_that_scale_the_table),
+    ("bounds", "more is better", of_one(lambda b1, b2: (abs(b1), abs(b2)))),
     ("recognition", "returns nothing", lambda outputs, table, level: None),
-    ("recognition", "do not average", lambda a, e, c: -F.cross_entropy(a @ e.T, c)),
-    ("recognition", "do not average", lambda *given: recognition_with()(*given).sum()),
+    ("recognition", "one number an image", lambda a, e, c: -F.cross_entropy(a @ e.T, c)),
+    ("recognition", "one number an image", lambda *given: recognition_with()(*given).sum()),
+    ("recognition", "return a tensor", lambda *given: recognition_with()(*given).tolist()),
     ("recognition", "expected .6,.", picked_by(lambda log_q, c: log_q)),
     ("recognition", "expected .6,.", picked_by(lambda log_q, c: log_q[:, c])),
     ("recognition", "expected .6,.", picked_by(lambda log_q, c: log_q.gather(1, c[:, None]))),
@@ -533,6 +702,28 @@ WRONG = [
     ("recognition", "thousands", normalised_by(lambda s: s.clamp(-50, 50).log_softmax(1))),
     ("recognition", "thousands", normalised_by(lambda s: s.log_softmax(1).clamp(-100))),
     ("recognition", "thousands", normalised_by(lambda s: naive(s).nan_to_num())),
+    (
+        "recognition",
+        "a sign too many",
+        lambda a, e, c: F.nll_loss((a @ e.T).log_softmax(1), c, reduction="none"),
+    ),
+    (
+        "recognition",
+        "take the logarithm",
+        lambda a, e, c: -F.nll_loss((a @ e.T).softmax(1), c, reduction="none"),
+    ),
+    ("recognition", "over k", lambda a, e, c: -F.nll_loss(a @ e.T, c, reduction="none")),
+    ("recognition", "nats", normalised_by(lambda s: s.softmax(1).log2())),
+    ("recognition", "leave what is given", recognition_that_changes_levels),
+    ("recognition", "thousands", normalised_by(less_the_largest_of_all)),
+    ("recognition", "thousands", normalised_by(lambda s: less_the_largest(s).exp().log())),
+    ("recognition", "thousands", lambda a, e, c: Categorical((a @ e.T).softmax(1)).log_prob(c)),
+    (
+        "recognition",
+        "gradient is off",
+        normalised_by(lambda s: s - s.logsumexp(1, keepdim=True).detach()),
+    ),
+    ("recognition", "gradient", lambda *given: torch.tensor(recognition_with()(*given).tolist())),
     ("recognition", "gradient", lambda *given: recognition_with()(*given).detach()),
     ("recognition", "gradient", lambda a, e, c: recognition_with()(a.detach(), e, c)),
     ("probe", "returns nothing", lambda codes, labels, asked, n_classes: None),
@@ -546,11 +737,22 @@ WRONG = [
     ("probe", "shared by all", probe_with(of_each_class, energies_and_determinants)),
     ("probe", "not by standard", variance_by(lambda *given: pooled(*given).sqrt())),
     ("probe", "dimension 1", probe_with(normalise=lambda s: s.log_softmax(0))),
-    ("probe", "not the log density", probe_with(score=densities, normalise=lambda s: s)),
+    ("probe", "dimension 1", probe_class_by_code(lambda s: s.log_softmax(1).T)),
+    ("probe", "sum to 1", probe_with(score=densities, normalise=lambda s: s)),
+    ("probe", "log-softmax", probe_with(normalise=lambda s: s)),
+    ("probe", "sum to 1", probe_with(normalise=lambda s: -s.log_softmax(1))),
+    ("probe", "sum to 1", probe_with(normalise=lambda s: s.log_softmax(1) - math.log(s.shape[1]))),
+    ("probe", "sum to 1", probe_with(normalise=lambda s: s.log_softmax(1) / math.log(2))),
+    ("probe", "own class mean", variance_by(lambda c, y, m: c.var(0))),
     ("probe", "N = 4.", variance_by(lambda c, y, m: (c - m[y]).square().sum(0) / 10)),
     ("probe", "N = 31", lambda *given: probe_with()(*given).squeeze()),
     ("probe", "leave what is given", probe_in_place),
     ("probe", "leave what is given", probe_that_moves_what_is_asked),
+    ("probe", "leave what is given", probe_that_scales_what_is_asked),
+    ("probe", "L = 5", score_by(lambda z, m, v: energies(z[:, :2], m[:, :2], v[:2]))),
+    ("probe", "far away", probe_with(normalise=less_the_largest_of_all)),
+    ("probe", "far away", probe_with(normalise=lambda s: less_the_largest(s).exp().log())),
+    ("probe", "far away", score_by(lambda *given: densities(*given).exp().log())),
     ("probe", "far away", probe_with(normalise=naive)),
     ("probe", "far away", probe_with(normalise=lambda s: s.softmax(1).log())),
     ("probe", "far away", probe_with(normalise=with_a_little_more)),
@@ -577,6 +779,11 @@ WRONG = [
     ("counterfactuals", "z1 comes first", lambda D, a, b: D(*rows_of_both(a, b)[::-1])),
     ("counterfactuals", "expected .2, 5, 1, 1, 2", back_by(lambda x, n, m: x.view(n, m, -1))),
     ("counterfactuals", "z1.i.", rows_by(rows_by_columns)),
+    ("counterfactuals", "z1.i.", rows_by(rows_by_grid_xy)),
+    ("counterfactuals", "z1.i.", back_by(lambda x, n, m: x.unflatten(0, (m, n)).transpose(0, 1))),
+    ("counterfactuals", "z1 goes down", back_by(lambda x, n, m: torch.stack(x.chunk(m)))),
+    ("counterfactuals", "N = 3, M = 3", back_by(turned_if_square)),
+    ("counterfactuals", "N = 1, M = 1", back_by(lambda x, n, m: x.unflatten(0, (n, m)).squeeze(1))),
     ("counterfactuals", "z1.i.", rows_by(lambda a, b: (a.repeat(len(b), 1), b.repeat(len(a), 1)))),
     (
         "counterfactuals",
@@ -593,6 +800,7 @@ WRONG = [
         "check the order",
         lambda D, a, b: D(*rows_by_columns(a, b)).view(len(a), len(b), 1, 1, 2),
     ),
+    ("counterfactuals", "once for all", in_chunks),
     ("counterfactuals", "once for all", one_row_a_call),
     ("counterfactuals", "once for all", one_image_a_call),
     ("counterfactuals", "once for all", named),
@@ -619,8 +827,17 @@ REJECTED = [
     ("bounds", log_q_by(lambda p, q: (p.sum(0) * q.log()).sum())),
     ("bounds", log_q_by(lambda p, q: (p.sum(1) * q.log().T).sum())),
     ("bounds", information_for_any_guess),
-    ("bounds", of_one(lambda b1, b2: (b1 * math.nan, b2))),
-    ("bounds", bounds_without_care_for_zeros),
+    ("bounds", swapped_entropies),
+    ("bounds", log_q_by(never_if_any_guess_is_0)),
+    ("bounds", log_q_by(lambda p, q: (p * q.log_softmax(0)).sum())),
+    ("bounds", log_q_by(lambda p, q: torch.xlogy(p, q * p.sum(0)).sum())),
+    ("bounds", log_q_by(lambda p, q: torch.xlogy(p, q / q.sum(1, keepdim=True)).sum())),
+    ("bounds", log_q_by(lambda p, q: torch.xlogy(p, q).sum(0).mean())),
+    ("recognition", recognition_among_the_images),
+    ("recognition", normalised_by(lambda s: s.log_softmax(1) + math.log(s.shape[1]))),
+    ("recognition", normalised_by(lambda s: s - s.amax(1, keepdim=True))),
+    ("recognition", normalised_by(lambda s: (1 - s.softmax(1)).log())),
+    ("recognition", picked_by(lambda log_q, c: (log_q.exp() * log_q).sum(1))),
     ("recognition", recognition_with(lambda a, e: -torch.cdist(a, e).square())),
     ("recognition", recognition_with(by_distances)),
     ("recognition", picked_by(lambda log_q, c: log_q.amax(1))),
@@ -634,19 +851,20 @@ REJECTED = [
     ("recognition", normalised_by(lambda s: s - s.exp().mean(1, keepdim=True).log())),
     ("recognition", picked_by(lambda log_q, c: log_q[:, -1])),
     ("probe", variance_by(of_each_class)),
+    ("probe", probe_with(covariance, normal)),
+    ("probe", score_by(lambda z, m, v: densities(z, m, v.square()))),
+    ("probe", score_by(lambda z, m, v: -0.5 * ((z[:, None] - m) / v.sqrt()).sum(2) ** 2)),
+    ("probe", probe_with(prior=lambda y, k: torch.bincount(y, minlength=k))),
     ("probe", variance_by(lambda c, y, m: pooled(c, y, m) * len(c) / (len(c) - len(m)))),
     ("probe", variance_by(lambda c, y, m: (c - m[y]).square().sum(0))),
     ("probe", variance_by(lambda *given: pooled(*given).mean())),
     ("probe", variance_by(lambda *given: torch.ones(given[0].shape[1]))),
     ("probe", score_by(lambda *given: 2 * energies(*given))),
-    ("probe", probe_with(normalise=lambda s: s.log_softmax(1) / math.log(2))),
-    ("probe", probe_with(normalise=lambda s: s)),
     ("probe", score_by(lambda *given: -energies(*given))),
     ("probe", score_by(lambda z, m, v: -0.5 * ((z[:, None] - m) ** 2 / v).mean(2))),
     ("probe", score_by(lambda z, m, v: -0.5 * ((z[:, None] - m) ** 2 / v**2).sum(2))),
     ("probe", score_by(lambda z, m, v: -0.5 * ((z[:, None] - m) ** 2 * v).sum(2))),
     ("probe", score_by(lambda z, m, v: -0.5 * ((z[:, None] - m).abs() / v).sum(2))),
-    ("probe", variance_by(lambda c, y, m: c.var(0))),
     ("probe", variance_by(lambda c, y, m: pooled(c, y, m) * len(c) / (len(c) - 1))),
     ("probe", variance_by(mean_of_classes(0))),
     ("probe", variance_by(mean_of_classes(1))),

@@ -528,6 +528,54 @@ def test_bound_1_is_too_high_by_the_divergence_from_the_prior(taught, scale):
     assert found == pytest.approx(0.5 * math.log(1 + 1 / variance) + excess, abs=0.02)
 
 
+def test_the_least_excess_of_gaussian_codes_is_their_divergence_from_the_prior(taught):
+    """Means A e + b, each with the variances v: (tr S + b·b - d - ln |S|) / 2, S = A Aᵀ + v."""
+    random = np.random.default_rng(0)
+    turn, shift = random.standard_normal((3, 3)), np.array([0.5, -1.0, 0.0])
+    means = torch.as_tensor(random.standard_normal((200_000, 3)) @ turn.T + shift).float()
+    variances = np.array([0.1, 1.0, 2.0])
+    log_var = torch.as_tensor(np.log(variances)).float().expand(200_000, 3)
+    total = turn @ turn.T + np.diag(variances)
+    exact = 0.5 * (np.trace(total) + shift @ shift - 3 - np.linalg.slogdet(total)[1])
+    assert taught.excess_at_least(means, log_var) == pytest.approx(exact, abs=0.03)
+
+
+def test_the_least_excess_is_below_that_of_codes_that_are_not_gaussian(taught):
+    """Half at -3, half at 3: their KL by an integral on a line. The second axis is the prior's."""
+    grid = np.linspace(-12, 12, 20_001)
+    p = (stats.norm.pdf(grid, -3) + stats.norm.pdf(grid, 3)) / 2
+    exact = np.trapezoid(p * (np.log(p) - stats.norm.logpdf(grid)), grid)
+    means = torch.tensor([[-3.0, 0.0], [3.0, 0.0]])
+    found = taught.excess_at_least(means, torch.zeros(2, 2))
+    assert found == pytest.approx(0.5 * (9 - math.log(10)))
+    assert found < exact - 0.3
+
+
+def test_the_least_excess_leaves_no_less_than_nothing(taught):
+    """E KL(q(z1 | x) || p) is I(x; z1) and the excess, of any finite set of images."""
+    for n in (2, 5, 100):
+        mean, log_var = torch.randn(2, n, 4, generator=rng(n), dtype=torch.float64)
+        q = Independent(Normal(mean, (0.5 * log_var).exp()), 1)
+        prior = Independent(Normal(torch.zeros_like(mean), 1.0), 1)
+        kl = kl_divergence(q, prior).mean().item()
+        assert -1e-9 < taught.excess_at_least(mean, log_var) < kl
+
+
+def test_nats_of_z1_are_the_terms_of_the_loss_and_what_the_excess_leaves(taught, tiny):
+    vae, recogniser, batch = tiny
+    vae.eval()
+    torch.manual_seed(1)
+    kl, b1, excess, information, bound = taught.nats_of_z1(vae, batch)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        terms = taught.vae_loss(vae, recogniser, taught.Weights(bound_1=1.0), batch)
+        torch.manual_seed(1)
+        posterior = vae.posterior(batch.images, None)
+    assert (kl, b1) == pytest.approx((terms["KL"].item(), terms["B1"].item()), rel=1e-5)
+    assert excess == pytest.approx(taught.excess_at_least(*posterior), rel=1e-4)
+    assert (information, bound) == pytest.approx((kl - excess, b1 - excess))
+
+
 def test_bound_1_moves_what_made_the_image_and_not_the_reading(taught):
     encoder = Reading(0.5, -1.0)
     z1 = torch.randn(20, 3, generator=rng(), requires_grad=True)
