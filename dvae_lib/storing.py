@@ -62,6 +62,7 @@ def _store_executed(job):
     path = paths.notebook_path(job.notebook)
     executed = nbformat.read(job.folder / path.name, as_version=4)
     clean(executed)
+    make_room(executed)
     if _sources(executed) != _sources(nbformat.read(path, as_version=4)):
         return f"{path} was edited while it ran, and is left as it is; commit it and store again"
     record = files.read_json(job.folder / "results.json")
@@ -131,6 +132,20 @@ def clean(notebook: NotebookNode) -> None:
         without, cell.outputs = cell.outputs, cell.outputs + outputs
         if len(nbformat.writes(notebook).encode()) > MAX_STORED_BYTES - ABOUT_BYTES:
             cell.outputs = without
+
+
+def make_room(notebook: NotebookNode) -> None:
+    """Round the tones of pictures, the largest first, until the notebook may be stored."""
+    from . import figures, pages  # imports PyTorch, which takes seconds
+
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    shown = [output.data for output in outputs if "text/html" in output.get("data", {})]
+    for data in sorted(shown, key=lambda data: len(data["text/html"]), reverse=True):
+        if len(nbformat.writes(notebook).encode()) <= MAX_STORED_BYTES - ABOUT_BYTES:
+            return
+        if parts := pages.from_html(data["text/html"]):
+            png, alt = parts
+            data["text/html"] = pages.as_html(figures.in_few_tones(png), alt)
 
 
 def _behind_a_blank_line(output):

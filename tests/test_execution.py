@@ -693,6 +693,36 @@ def test_a_picture_is_stored_with_its_alternative_text_once():
     assert other == table
 
 
+def test_a_notebook_that_is_too_large_gets_pictures_of_fewer_tones(monkeypatch):
+    """The largest first, and no more of them than must be; no channel is off by more than 8."""
+    rng = np.random.default_rng(0)
+
+    def shown(side):
+        noise = Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8))
+        buffer = io.BytesIO()
+        noise.save(buffer, "PNG")
+        data = {"text/html": pages.as_html(buffer.getvalue(), f"{side} pixels")}
+        return nbformat.v4.new_output("display_data", data=data)
+
+    def pixels(output):
+        png, alt = pages.from_html(output.data["text/html"])
+        return np.asarray(Image.open(io.BytesIO(png))).astype(int), alt
+
+    given = executed(shown(40), shown(60), shown(50))
+    fits, small = copy.deepcopy(given), copy.deepcopy(given)
+    storing.make_room(small)
+    assert small == given
+    size = len(nbformat.writes(given).encode())
+    monkeypatch.setattr(storing, "MAX_STORED_BYTES", storing.ABOUT_BYTES + size - 4_000)
+    storing.make_room(fits)
+    before, after = given.cells[0].outputs, fits.cells[0].outputs
+    assert [old == new for old, new in zip(before, after, strict=True)] == [True, False, True]
+    (old, alt), (new, same) = pixels(before[1]), pixels(after[1])
+    assert alt == same
+    assert 0 < np.abs(old - new).max() <= 8
+    assert len(nbformat.writes(fits).encode()) <= storing.MAX_STORED_BYTES - storing.ABOUT_BYTES
+
+
 def test_the_line_by_which_a_folded_output_is_shown_tells_nothing():
     """JupyterLab takes the first line that is not empty. Cleaned twice, there is still one."""
     described, _ = figures.subplots(alt="A line that falls.")
