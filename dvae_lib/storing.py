@@ -144,8 +144,9 @@ def make_room(notebook: NotebookNode) -> None:
         if len(nbformat.writes(notebook).encode()) <= MAX_STORED_BYTES - ABOUT_BYTES:
             return
         if parts := pages.from_html(data["text/html"]):
+            blank = BLANK if data["text/html"].startswith(BLANK) else ""  # before what is folded
             png, alt = parts
-            data["text/html"] = pages.as_html(figures.in_few_tones(png), alt)
+            data["text/html"] = blank + pages.as_html(figures.in_few_tones(png), alt)
 
 
 def _behind_a_blank_line(output):
