@@ -1,7 +1,9 @@
 """The package: its requirements, imports and style."""
 
 import ast
+import importlib
 import json
+import operator
 import os
 import re
 import shutil
@@ -84,9 +86,20 @@ def test_the_version_is_one():
     assert __version__ == PROJECT["version"] == version("dvae_lib")
 
 
+def test_the_way_of_a_number_names_what_is_there():
+    text = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    way = text.split("## From the command to the number")[1].split("\n## ")[0]
+    names = re.findall(r"`([a-z]+)\.(\w+(?:\.\w+)?)`", way)
+    assert len(names) > 20
+    for module, name in names:
+        if name != "json":
+            operator.attrgetter(name)(importlib.import_module(f"dvae_lib.{module}"))
+
+
 def test_the_map_of_rooms_names_every_file_of_tests():
     text = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    rows = [line.split("|")[-2] for line in text.splitlines() if line.startswith("| ")][1:]
+    rooms = text.split("## The rooms")[1].split("\n## ")[0].splitlines()
+    rows = [line.split("|")[-2] for line in rooms if line.startswith("| ")][1:]
     named = re.findall(r"\w+", " ".join(rows)) + re.findall(r"`test_(\w+)`", text)
     there = [path.stem.removeprefix("test_") for path in (REPOSITORY / "tests").glob("test_*.py")]
     named, there = ({n for n in names if not n.startswith("notebook_")} for names in (named, there))
