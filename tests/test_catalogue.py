@@ -1,6 +1,7 @@
 """The one door to the data sets."""
 
 import fnmatch
+import re
 import tomllib
 import unittest.mock
 from pathlib import Path
@@ -24,6 +25,7 @@ def test_the_catalogue_says_of_every_set_what_it_is():
     for name, *about, stands_in_for, readers in rows:
         assert all(about), name
         assert bool(stands_in_for) == (name in MADE_HERE)
+        assert readers == "" or re.fullmatch(r"\d\d(, \d\d)*", readers)
         assert not (readers and stands_in_for)
     assert ">rooms</td>" in data.catalogue()._repr_html_()
 

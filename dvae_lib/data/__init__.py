@@ -55,7 +55,7 @@ def catalogue() -> tables.Table:
     """A table of every set: its images, factors, source and licence.
 
     And of a set made here the originals that it stands in for, and how near it comes; of an
-    original the notebooks that read it, with what to write there.
+    original the notebooks that read it. The README says what to write there.
     """
     rows = []
     for name in SETS:
@@ -64,7 +64,7 @@ def catalogue() -> tables.Table:
         if name in published.STAND_INS:
             stands_in_for = f"{', '.join(published.STAND_INS[name])}: {about['likeness']}"
         else:
-            readers = published.read_by(name)
+            readers = ", ".join(notebook[:2] for notebook in published.readers(name))
         rows.append((name, *(about[column] for column in COLUMNS), stands_in_for, readers))
     return tables.Table([("name", *COLUMNS, "stands in for", "read by notebooks"), *rows])
 

@@ -118,10 +118,9 @@ STAND_INS: dict[str, dict[str, dict[str, str]]] = {
 OFFLINE = {original: made for made, originals in STAND_INS.items() for original in originals}
 
 
-def read_by(original: str) -> str:
-    """The notebooks that read an original set, each with what to write there; "" if none does."""
-    readers = STAND_INS[OFFLINE[original]][original].items()
-    return "; ".join(f"{notebook[:2]}: {what}" for notebook, what in readers)
+def readers(original: str) -> dict[str, str]:
+    """{notebook that reads an original set: what to write there}."""
+    return STAND_INS[OFFLINE[original]][original]
 
 
 def values_of(path: str | Path, labels: np.ndarray, sizes: Sequence[int]) -> tuple:
