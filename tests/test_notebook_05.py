@@ -31,6 +31,7 @@ def taught():
     module = workbook.definitions(NOTEBOOK)
     module.seed, module.sizes, module.d1, module.recogniser_steps = 0, TINY, 4, 3
     module.run = SimpleNamespace(device=torch.device("cpu"))
+    module.notebook_04 = workbook.definitions("04_label_relevant_vae")
     return module
 
 
@@ -322,9 +323,13 @@ def test_paint_gives_strokes_their_hue(taught):
     assert torch.equal(found.amax(1, keepdim=True), strokes)
 
 
+def moved(taught, strokes, amounts):
+    return taught.notebook_04.jittered(strokes, amounts, degrees=10, pixels=2)
+
+
 def test_digits_that_do_not_move_stay(taught, digits):
     strokes = digits.bases[:20]
-    found = taught.moved(strokes, torch.zeros(20, 3))
+    found = moved(taught, strokes, torch.zeros(20, 3))
     assert torch.allclose(found, strokes.float(), atol=0.01)
 
 
@@ -333,7 +338,7 @@ def test_digits_shift_by_whole_pixels(taught, digits, right, down):
     """An amount of 1 moves by 2 pixels where the strokes are looked up; the rim is black."""
     strokes = digits.bases[:20]
     amounts = torch.tensor([[0.0, right / 2, down / 2]]).expand(20, -1)
-    found = taught.moved(strokes, amounts)
+    found = moved(taught, strokes, amounts)
     wide = F.pad(strokes.float(), (2, 2, 2, 2))
     expected = wide[..., 2 + down : 34 + down, 2 + right : 34 + right]
     assert torch.allclose(found, expected, atol=0.02)
@@ -342,7 +347,7 @@ def test_digits_shift_by_whole_pixels(taught, digits, right, down):
 @pytest.mark.parametrize("amount", [1.0, -0.5])
 def test_digits_turn_by_degrees(taught, digits, amount):
     strokes = digits.bases[:5]
-    found = taught.moved(strokes, torch.tensor([[amount, 0.0, 0.0]]).expand(5, -1))
+    found = moved(taught, strokes, torch.tensor([[amount, 0.0, 0.0]]).expand(5, -1))
     for image, stroke in zip(found[:, 0].numpy(), strokes[:, 0].float().numpy(), strict=True):
         turned = ndimage.rotate(stroke, 10 * amount, reshape=False, order=1)
         inside = slice(3, -3)  # the two treat the rim differently
@@ -955,8 +960,6 @@ def test_swaps_of_a_network_that_is_known(taught, codes, digits, monkeypatch):
             return torch.stack([batch.factors[:, 0], vae.hue(x)], 1)
 
         monkeypatch.setattr(taught, "judge", judge, raising=False)
-        notebook_04 = workbook.definitions("04_label_relevant_vae")
-        monkeypatch.setattr(taught, "notebook_04", notebook_04, raising=False)
         made, own = taught.remake(vae, batch, giver)
         assert torch.allclose(own, batch.images, atol=2 / 255)
         hues = batch.factors[giver if obeys else slice(None), 1]
@@ -1053,10 +1056,7 @@ def faces_by_levels(taught, n=4_000):
 
 @pytest.mark.parametrize("name", ["expression", "yaw"])
 @pytest.mark.parametrize("obeys", [True, False])
-def test_swaps_of_faces_of_a_network_that_is_known(taught, monkeypatch, name, obeys):
-    monkeypatch.setattr(
-        taught, "notebook_04", workbook.definitions("04_label_relevant_vae"), raising=False
-    )
+def test_swaps_of_faces_of_a_network_that_is_known(taught, name, obeys):
     of = faces_by_levels(taught)
     k = of.test.column(name)
     table = taught.arc(5) if name == "yaw" else torch.eye(8)
@@ -1081,10 +1081,7 @@ def test_swaps_of_faces_of_a_network_that_is_known(taught, monkeypatch, name, ob
     assert taught.face_leak(of, vae, name, *given) < 0.3
 
 
-def test_expressions_agree_by_accuracy_and_angles_by_r2(taught, monkeypatch):
-    monkeypatch.setattr(
-        taught, "notebook_04", workbook.definitions("04_label_relevant_vae"), raising=False
-    )
+def test_expressions_agree_by_accuracy_and_angles_by_r2(taught):
     of = faces_by_levels(taught)
     levels, off = of.test.factors, of.test.factors.clone()
     off[::2] = (off[::2] + 1).clamp(max=4)
