@@ -33,7 +33,8 @@ def trainings(jobs: Mapping[K, tuple]) -> dict[K, Any]:
     jobs at a time as there are cores run ahead in processes with one thread each. Such a process
     leaves its finished checkpoints and nothing else; the job that is then called here takes them up
     and trains nothing again. What ended a process before its time is met here, too: the job goes on
-    from the last checkpoint. Elsewhere, and with one core, jobs are called one after the other.
+    from the last checkpoint. Elsewhere, and with one core, jobs run ahead here, one after the
+    other, and are called once more when all are done: so a kill in the last one repeats none.
     The networks are the same, to the bit where torch has one thread.
     """
     threads = torch.get_num_threads()
@@ -43,8 +44,15 @@ def trainings(jobs: Mapping[K, tuple]) -> dict[K, Any]:
         for name, resumed in zip(jobs, _ahead(list(jobs.values()), workers), strict=True):
             if resumed:
                 print(f"{name}: went on from step {resumed:,} of an earlier training")
-        training.taking = True
         torch.set_num_threads(1)  # should one have to go on here
+    else:
+        training.ahead = True
+        try:
+            for function, *arguments in jobs.values():
+                function(*arguments)
+        finally:
+            training.ahead = False
+    training.taking = True
     try:
         return {name: function(*arguments) for name, (function, *arguments) in jobs.items()}
     finally:

@@ -17,8 +17,8 @@ from .bars import Bar
 # Networks that this session has trained, with their steps: a cell that is run again goes on.
 _trained = weakref.WeakKeyDictionary()
 
-# Set by parallel.trainings. In a process that trains ahead of the one that wants the network, the
-# finished checkpoint stays; where it is taken up there is nothing to tell.
+# Set by parallel.trainings. A network that is trained ahead of the call that wants it leaves its
+# finished checkpoint; where that is taken up there is nothing to tell.
 ahead: bool = False
 taking: bool = False
 

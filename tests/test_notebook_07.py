@@ -13,7 +13,7 @@ from scipy import stats
 from torch import nn
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
-from dvae_lib import data, metrics, workbook
+from dvae_lib import data, metrics, training, workbook
 
 NOTEBOOK = "07_latent_quantization"
 
@@ -445,22 +445,137 @@ def test_a_walk_leads_from_one_reconstruction_to_the_other(taught, tiny, batch):
 def test_the_path_of_a_codebook_has_every_kth_step(taught):
     codebook = nn.Parameter(torch.zeros(2, 3))
     optimizer = torch.optim.SGD([codebook], lr=1.0)
-    path = taught.CodebookPath(codebook, 3)
-    optimizer.register_step_post_hook(path)
+    path = taught.CodebookPath(codebook, 160)
+    optimizer.register_step_post_hook(lambda *_: path.keep(codebook))
     codebook.grad = -torch.ones(2, 3)
-    for _ in range(8):
+    for _ in range(160):
         optimizer.step()
-    assert path.steps == [3, 6]
-    assert [values.unique().tolist() for values in path.values] == [[3], [6]]
+    assert path.at.tolist() == list(range(3, 160, 3))
+    assert torch.equal(path.values, path.at[:, None, None].expand(-1, 2, 3).float())
 
 
-def test_rooms_are_halved_and_split(taught):
+def test_a_training_that_was_killed_goes_on_with_its_path(taught, tiny, tmp_path):
+    """The snapshots before and after a kill are those of a training that nobody disturbed."""
+    rooms = taught.load_set("rooms", 40, 16, "cpu")[0]
+
+    def train(where, last=None):
+        """At the batch `last` the training ends, as by Ctrl-C."""
+        torch.manual_seed(0)
+        model = taught.QLAE(tiny, 4, 5, 0.5)
+        model.path = taught.CodebookPath(model.codebook, 12)
+        optimizer = taught.clipped_adamw(model, 0.1, 0.01)
+        optimizer.register_step_post_hook(lambda *_: model.path.keep(model.codebook))
+        player = training.Player(
+            model.loss, optimizer, scheduler=taught.rise_and_fall(optimizer, 12)
+        )
+        batches = Interrupted(rooms, 8, 0)
+        batches.last = last
+        training.train(model, player, batches, 12, checkpoint=where, checkpoint_every=5)
+        return model.state_dict()
+
+    whole = train(tmp_path / "whole.safetensors")
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "killed.safetensors", last=7)
+    killed = train(tmp_path / "killed.safetensors")
+    assert whole["path.values"].unique(dim=0).shape[0] == 12
+    assert all(torch.equal(value, killed[name]) for name, value in whole.items())
+
+
+class Interrupted(data.factor_data.Batches):
+    last = None
+
+    def __getitem__(self, step):
+        if step == self.last:
+            raise KeyboardInterrupt
+        return super().__getitem__(step)
+
+
+def test_the_step_rises_for_a_twentieth_and_falls_to_nothing(taught):
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.5)
+    scheduler = taught.rise_and_fall(optimizer, 200)
+    rates = []
+    for _ in range(200):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    cosine = 0.25 * (1 + np.cos(np.pi * np.arange(200) / 200))
+    assert rates[:10] == pytest.approx(cosine[:10] * np.arange(1, 11) / 10)
+    assert rates[10:] == pytest.approx(cosine[10:])
+
+
+def test_rooms_are_seen_from_nearer_and_split(taught):
     train, held_out = taught.load_set("rooms", 50, 32, "cpu")
     assert (len(train), len(held_out)) == (40, 10)
     assert train.image_shape == held_out.image_shape == (3, 32, 32)
+    assert train.renderer is None  # whose images would be others
     whole = data.load("rooms", n=50)
     order = torch.randperm(50, generator=torch.Generator().manual_seed(0))
     assert torch.equal(torch.cat([train.factors, held_out.factors]), whole.factors[order])
-    pooled = whole.images.view(50, 3, 32, 2, 32, 2).double().mean((3, 5))[order]
-    difference = torch.cat([train.images, held_out.images]) - pooled
-    assert difference.abs().max() <= 0.5
+    whole = taught.load_set("rooms", 50, 64, "cpu")[0]
+    assert torch.equal(whole.images, data.load("rooms", n=50).images[order[:40]])
+
+
+def test_what_is_seen_is_the_middle_three_quarters(taught):
+    """A ramp stays one, with three pixels where there were two; the border is not seen."""
+    image = 2 * torch.arange(64, dtype=torch.uint8).repeat(2, 3, 64, 1)
+    image[..., :8] = image[..., 56:] = 255
+    image[..., :8, :] = image[..., 56:, :] = 255
+    seen = taught.seen_nearer(image, 32)
+    assert seen.shape == (2, 3, 32, 32)
+    middles = 2 * (8 + 1.5 * np.arange(32) + 0.25)  # of the pixels, in those of the whole image
+    assert np.allclose(seen.double()[..., 1:-1], middles[1:-1], atol=0.51)
+    assert torch.equal(seen[..., :1, :].expand_as(seen), seen)
+
+
+# --- the price of a grid -------------------------------------------------------------------------
+
+
+def test_an_even_grid_spans_the_middle_of_a_code(taught, painted):
+    images = painted.subset(torch.arange(1200) % 24)
+
+    class First(nn.Module):
+        """Codes are two numbers of an image; decoded is nothing of importance."""
+
+        def codes(self, x):
+            codes = torch.stack([x[:, 0, 0, 0], -3 * x[:, 1, 0, 0]], 1)
+            return codes, codes
+
+        def decoder(self, codes):
+            return torch.zeros(len(codes), 3, 4, 4)
+
+    codes = First().codes(images.floats())[0].double().numpy()
+    grid = taught.even_grid(First(), images, 4)
+    low, high = np.quantile(codes, [0.005, 0.995], axis=0)
+    assert np.allclose(grid, np.linspace(low, high, 4).T, atol=1e-6)
+
+
+def test_a_decoder_alone_learns_and_its_encoder_does_not(taught, tiny, batch):
+    torch.manual_seed(0)
+    plain = spread(taught.Autoencoder(tiny, 3))
+    grid = torch.linspace(-1, 1, 4).double().repeat(3, 1)
+    alone = taught.DecoderAlone(plain, grid)
+    code = alone.codes(batch.images)[0]
+    gaps = (plain.encoder(batch.images)[:, :, None] - grid).abs()
+    assert torch.equal(code, grid[0][gaps.argmin(2)])
+    assert torch.equal(
+        taught.DecoderAlone(plain).codes(batch.images)[0], plain.encoder(batch.images)
+    )
+    loss = alone.loss(batch)["loss"]
+    expected = F.binary_cross_entropy_with_logits(plain.decoder(code), batch.images)
+    assert loss.item() == pytest.approx(expected.item())
+    loss.backward()
+    assert all(p.grad is not None for p in alone.parameters())
+    assert all(p.grad is None for p in plain.parameters())
+    assert [*alone.state_dict()] == [f"decoder.{name}" for name in plain.decoder.state_dict()]
+
+
+def test_counted_infom_is_the_librarys(taught):
+    generator = torch.Generator().manual_seed(0)
+    factors = torch.randint(5, (400, 3), generator=generator)
+    index = torch.cat([factors, torch.randint(4, (400, 2), generator=generator)], 1)
+    index[:, 1] = 3
+    infom, nmi = taught.counted(index, factors)
+    score = metrics.infomec(index, factors)
+    assert infom == pytest.approx(score.scalars["InfoM"])
+    assert torch.allclose(nmi, score.matrix)
+    assert taught.counted(0 * index, factors)[0] == 0

@@ -172,6 +172,26 @@ def test_with_one_core_nothing_is_forked(threads, cores, tmp_path, monkeypatch):
     assert set(parallel.trainings({"a": job(tmp_path, 0), "b": job(tmp_path, 1)})) == {"a", "b"}
 
 
+def test_with_one_core_a_kill_in_a_late_training_repeats_no_finished_one(expected, tmp_path):
+    """Nor the steps before the last checkpoint of the training that was killed."""
+    torch.set_num_threads(1)
+    calls = {seed: [] for seed in range(3)}
+
+    def jobs(die_at=None):
+        def step_of(seed):
+            calls[seed].append(1)
+            if seed == 2 and len(calls[2]) == die_at:
+                raise KeyboardInterrupt
+
+        return {f"{k}": job(tmp_path, k, lambda k=k: step_of(k)) for k in range(3)}
+
+    with pytest.raises(KeyboardInterrupt):
+        parallel.trainings(jobs(die_at=25))  # the checkpoint of step 20 is there
+    assert_same(parallel.trainings(jobs()), expected)
+    assert [len(made) for made in calls.values()] == [STEPS, STEPS, 25 + STEPS - 20]
+    assert not list(tmp_path.iterdir())
+
+
 ENDLESS = """
 import os, sys, time
 from pathlib import Path

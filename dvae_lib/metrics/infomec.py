@@ -108,6 +108,9 @@ def infomec(
     one-hot codes that is before it has converged (max_iter=1000 gains 0.001 on the parity codes).
     It may be below 0 where a factor's levels are not equally frequent.
 
+    Discrete codes tell a little of every factor by chance (see `discrete_information`), so InfoM is
+    too low by few samples, and more so with more values an axis: give 20,000 samples or more.
+
     The estimate for continuous codes has no finest resolution: a code without noise that is
     turned by a few degrees tells every factor it mixes in, and more noise can raise InfoM.
 
