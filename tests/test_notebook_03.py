@@ -188,6 +188,28 @@ def test_the_test_bench_is_that_of_the_published_numbers(taught):
     assert metrics.mig(z, v).scalars["MIG"] == pytest.approx(0.5701471998312044, abs=1e-6)
 
 
+@pytest.mark.parametrize("n_values", [5, 20])
+def test_noisy_readings_are_cut_evenly_and_read_one_factor_each(taught, n_values):
+    codes, levels = taught.noisy_readings(6_000, n_values)
+    for j, code in enumerate(codes.T.numpy()):
+        assert np.bincount(code).tolist() == pytest.approx([6_000 / n_values] * n_values, rel=0.01)
+        told = [mutual_info_score(code, level) for level in levels.T.numpy()]
+        assert np.argmax(told) == j
+        assert told[j] > 0.2
+
+
+def test_the_bias_of_info_m_is_that_of_axes_in_shuffled_order(taught):
+    """What axes tell after their rows are shuffled is bias alone: put it where theory has b."""
+    codes, levels = taught.noisy_readings(4_000, 20)
+    shuffled = codes.numpy()[np.random.default_rng(0).permutation(4_000)]
+    b = np.mean([mutual_info_score(z, v) for z in shuffled.T for v in levels.T.numpy()])
+    best = [mutual_info_score(z, v) for z, v in zip(codes.T.numpy(), levels.T.numpy(), strict=True)]
+    expected = (6 * np.mean([told / (told + 5 * b) for told in best]) - 1) / 5
+    found, by_formula = taught.info_m_of_readings(4_000, 20)
+    assert found == pytest.approx(expected, abs=0.01)
+    assert float(by_formula) == pytest.approx(expected, abs=0.01)
+
+
 @pytest.mark.parametrize(("exercise", "answer"), REJECTED)
 def test_rarer_mistakes_are_rejected(exercise, answer):
     assert_rejected(NOTEBOOK, exercise, "expected|is off|are off|not", answer)
