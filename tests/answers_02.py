@@ -108,6 +108,22 @@ def split_by_functional(q, p_1, p_2):
     return torch.stack([information, tc, kl(q_z.sum(1), p_1) + kl(q_z.sum(0), p_2)])
 
 
+def split_cell_by_cell(q, p_1, p_2):
+    """Tensors of one number, in loops over all cells that occur."""
+    q_z, information = q.mean(0), 0.0
+    q_1, q_2 = q_z.sum(1), q_z.sum(0)
+    for table in q:
+        for i, j in table.nonzero().tolist():
+            information += table[i, j] * (table[i, j].log() - q_z[i, j].log()) / len(q)
+    tc = sum(q_z[i, j] * (q_z[i, j] / q_1[i] / q_2[j]).log() for i, j in q_z.nonzero().tolist())
+    both = (q_1, p_1), (q_2, p_2)
+    return (
+        information,
+        tc,
+        sum(a * (a / b).log() for x, p in both for a, b in zip(x, p, strict=True) if a > 0),
+    )
+
+
 def split_where_it_occurs(q, p_1, p_2):
     def kl(a, b):
         a, b = torch.broadcast_tensors(a, b)
@@ -510,6 +526,7 @@ RIGHT = [
     ("split", split_by_torch),
     ("split", split_by_functional),
     ("split", split_where_it_occurs),
+    ("split", split_cell_by_cell),
     ("split", of_three(lambda *three: torch.stack(three))),
     ("split", of_three(lambda *three: np.array([float(part) for part in three]))),
     ("mmd", mmd_with()),
