@@ -188,7 +188,7 @@ class _Calls(TorchFunctionMode):
         device, dtype, form = None, None, None
         if name in ("cpu", "cuda"):
             device = torch.device(name)
-        elif isinstance(args[0], torch.Tensor):
+        elif args and isinstance(args[0], torch.Tensor):
             device, dtype = gpu.device if gpu.holds(args[0]) else torch.device("cpu"), args[0].dtype
         else:
             device, dtype, _, form = torch._C._nn._parse_to(*args, **kwargs)

@@ -115,6 +115,7 @@ def test_what_a_gpu_allows_is_allowed(device):
     on_device = [x * half, half * x, x[rows], x[mask], x[[0, 2]], x.new_tensor([1.0]), c.to(x)]
     on_device += [torch.zeros_like(c, device=device), torch.tensor([1.0], device=device)]
     on_device += [torch.as_tensor([1.0], device=device), copy.deepcopy(x), x.new_zeros(2), x.T]
+    on_device += [c.to(device=device, dtype=torch.float32), x.to(dtype=torch.int64)]
     assert {tensor.device for tensor in on_device} == {device}
     x[0], x[rows], x[mask] = c[0], 2.0, torch.tensor(3.0)
     c[1] = x[1]

@@ -116,7 +116,7 @@ METHODS = (
         "QLAE",
         "nothing",
         "few values an axis, so that each gets a meaning",
-        "trained for minutes, it gives up scale and turn first",
+        "trained for minutes, it gives up the turn first",
         ("03",),
         (1, 3),
         "Room 3 with one axis a row",
