@@ -530,7 +530,8 @@ def test_what_is_seen_is_the_middle_three_quarters(taught):
 # --- the price of a grid -------------------------------------------------------------------------
 
 
-def test_an_even_grid_spans_the_middle_of_a_code(taught, painted):
+def test_an_even_grid_spans_the_middle_of_a_code(taught, painted, monkeypatch):
+    monkeypatch.setattr(taught, "run", SimpleNamespace(device=painted.device), raising=False)
     images = painted.subset(torch.arange(1200) % 24)
 
     class First(nn.Module):
