@@ -492,7 +492,8 @@ def test_a_button_chooses_another_network(address, browser):
     box = open_widget(page)
     assert "quantized: stored weights" in box.locator("figcaption").text_content()
     box.get_by_text("plain, stored long run").click()
-    page.get_by_text("plain: stored weights, tier long").last.wait_for()
+    # In the caption: the cell's own output, further up, has these words from the beginning.
+    box.locator("figcaption", has_text="plain: stored weights, tier long").wait_for()
     picture, at = shown_by(page)
     shown = first_of("08_quantized_infogan")["plain, stored long run"]
     with torch.no_grad():
