@@ -33,8 +33,8 @@ def trainings(jobs: Mapping[K, tuple]) -> dict[K, Any]:
     jobs at a time as there are cores run ahead in processes with one thread each. Such a process
     leaves its finished checkpoints and nothing else; the job that is then called here takes them up
     and trains nothing again. What ended a process before its time is met here, too: the job goes on
-    from the last checkpoint. Elsewhere, and with one core, jobs run ahead here, one after the
-    other, and are called once more when all are done: so a kill in the last one repeats none.
+    from the last checkpoint. Elsewhere, and with one core, jobs are called one after the other, and
+    their finished checkpoints stay until all are done: so a kill in the last one repeats none.
     The networks are the same, to the bit where torch has one thread.
     """
     threads = torch.get_num_threads()
@@ -44,19 +44,17 @@ def trainings(jobs: Mapping[K, tuple]) -> dict[K, Any]:
         for name, resumed in zip(jobs, _ahead(list(jobs.values()), workers), strict=True):
             if resumed:
                 print(f"{name}: went on from step {resumed:,} of an earlier training")
+        training.taking = True
         torch.set_num_threads(1)  # should one have to go on here
     else:
-        training.ahead = True
-        try:
-            for function, *arguments in jobs.values():
-                function(*arguments)
-        finally:
-            training.ahead = False
-    training.taking = True
+        training.ahead = []
     try:
-        return {name: function(*arguments) for name, (function, *arguments) in jobs.items()}
+        done = {name: function(*arguments) for name, (function, *arguments) in jobs.items()}
+        for checkpoint in training.ahead or ():
+            checkpoint.unlink(missing_ok=True)
+        return done
     finally:
-        training.taking = False
+        training.taking, training.ahead = False, None
         torch.set_num_threads(threads)
 
 
@@ -102,7 +100,7 @@ def _work(parent, job, steps):
         return
     sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")
     torch.set_num_threads(1)
-    training.ahead = True
+    training.ahead = []
     training.Bar = functools.partial(_Counter, steps)  # ty: ignore[invalid-assignment]
     function, *arguments = job
     function(*arguments)

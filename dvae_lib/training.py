@@ -17,9 +17,9 @@ from .bars import Bar
 # Networks that this session has trained, with their steps: a cell that is run again goes on.
 _trained = weakref.WeakKeyDictionary()
 
-# Set by parallel.trainings. A network that is trained ahead of the call that wants it leaves its
-# finished checkpoint; where that is taken up there is nothing to tell.
-ahead: bool = False
+# Set by parallel.trainings. While `ahead` is a list, finished checkpoints stay and are listed in
+# it; with `taking` there is nothing to tell where one is taken up.
+ahead: list[Path] | None = None
 taking: bool = False
 
 
@@ -146,8 +146,9 @@ def train(
                 checkpoints.save(checkpoint, facts, model, players, done, vars(history))
     history.seconds += time.perf_counter() - started
     model.eval()
-    if checkpoint is not None and ahead:
+    if checkpoint is not None and ahead is not None:
         checkpoints.save(checkpoint, facts, model, players, steps, vars(history))
+        ahead.append(checkpoint)
     elif checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
     return history

@@ -135,9 +135,9 @@ def test_what_an_earlier_training_left_is_taken_up_and_told(
             raise KeyboardInterrupt
 
     torch.set_num_threads(1)
-    monkeypatch.setattr(training, "ahead", True)
+    monkeypatch.setattr(training, "ahead", [])
     train(*job(tmp_path, 0)[1:])
-    monkeypatch.setattr(training, "ahead", False)
+    monkeypatch.setattr(training, "ahead", None)
     with pytest.raises(KeyboardInterrupt):
         train(*job(tmp_path, 1, stop)[1:])
     torch.set_num_threads(2)
@@ -148,9 +148,9 @@ def test_what_an_earlier_training_left_is_taken_up_and_told(
         f"{k}: went on from step {n} of an earlier training" for k, n in ((0, 40), (1, 20))
     ]
     torch.set_num_threads(1)
-    monkeypatch.setattr(training, "ahead", True)
+    monkeypatch.setattr(training, "ahead", [])
     train(*job(tmp_path, 0)[1:])
-    monkeypatch.setattr(training, "ahead", False)
+    monkeypatch.setattr(training, "ahead", None)
     parallel.trainings({"0": jobs["0"]})
     assert "0.safetensors: goes on from step 40" in capsys.readouterr().out
 
