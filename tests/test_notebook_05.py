@@ -419,10 +419,11 @@ def test_the_encoder_looks_at_the_image_alone_through_noise(taught, codes, digit
         assert not torch.equal(made, network.decode(found[0], z2.flip(0)))
 
 
-def test_the_encoder_is_never_too_sure(taught):
+@pytest.mark.parametrize(("kind", "floor"), [("TwoCodeVAE", -2), ("FaceVAE", -4)])
+def test_the_encoder_is_never_too_sure(taught, codes, kind, floor):
     """The mean is NormedEncoder's; log_var is softly above the floor, far above it as it was."""
     torch.manual_seed(0)
-    floored = taught.FlooredEncoder((3, 32, 32), 6, **TINY).eval()
+    floored = getattr(taught, kind)((3, 32, 32), 3, codes["hue"], **TINY).encoder.eval()
     plain = nets.NormedEncoder((3, 32, 32), 6, **TINY).eval()
     plain.load_state_dict(floored.state_dict())
     x = torch.rand(5, 3, 32, 32, generator=rng())
@@ -432,7 +433,7 @@ def test_the_encoder_is_never_too_sure(taught):
         with torch.no_grad():
             (mean, raw), (found_mean, log_var) = (net(x).chunk(2, 1) for net in (plain, floored))
         assert torch.equal(mean, found_mean)
-        expected = np.logaddexp(raw.double().numpy(), taught.FLOOR)
+        expected = np.logaddexp(raw.double().numpy(), floor)
         assert np.allclose(log_var, expected, atol=1e-5)
 
 
@@ -731,6 +732,9 @@ def test_a_player_moves_its_own_alone(taught, tiny, monkeypatch):
     assert owned == [{"encoder", "decoder"}, {"reader"}]
     assert [p.optimizer.param_groups[0]["betas"][0] for p in (model, reader)] == [0.9, 0.0]
     assert (model.scheduler is None, reader.scheduler is None) == (False, True)
+    options = {"falling": False, "rate": 5e-3}
+    model = players_of(taught, monkeypatch, vae, weights, [batch], 10, recogniser, **options)[0]
+    assert model.optimizer.param_groups[0]["lr"] == 5e-3
 
 
 def test_without_a_leak_term_there_is_one_player(taught, tiny, monkeypatch):
@@ -1022,8 +1026,37 @@ def test_close_faces_keep_to_their_ranges(taught):
         assert 0 <= column.min() <= column.max() < len(values)
         assert len(column.unique()) > (len(values) - 1) / 2
     assert found.factor_values[found.column("yaw")] == (-20, -10, 0, 10, 20)
+    assert found.factor_values[found.column("light")] == (-50, -25, 0, 25, 50)
     assert found.factor_values[found.column("intensity")] == (1.0,)
-    assert found.factor_sizes[0] == 5
+    assert found.factor_values[found.column("background")] == ("grey",)
+    assert found.factor_sizes == (5, 8, 1, 5, 1, 5, 6, 1, 1, 1)
+
+
+def test_a_close_up_follows_the_head(taught):
+    """Eyes and mouth are where they are in the frontal picture; not so in a cut that stays."""
+    rows = {name: torch.zeros(1, dtype=torch.int64) for name in taught.faces.NAMES}
+    rows |= {"identity": torch.arange(3).repeat_interleave(5), "yaw": torch.arange(2, 7).repeat(3)}
+    rows |= {"intensity": torch.tensor([3]), "pitch": torch.tensor([2]), "light": torch.tensor([3])}
+    factors = torch.stack([row.expand(15) for row in rows.values()], 1)
+    off = []
+    for own in taught.close_up(factors).float().view(3, 5, 3, 32, 32):
+        middle = own[2, :, :, 11:21]
+        for picture in own[[0, 4]]:
+            errors = [(picture[:, :, k : k + 10] - middle).square().mean() for k in range(23)]
+            off.append(torch.stack(errors).argmin().item() - 11)
+    assert max(map(abs, off)) <= 3  # 28 sin(20°) = 10 pixels without following
+
+
+def test_a_task_gives_factors_or_features(taught, digits):
+    of = taught.Faces(digits, digits.subset(torch.arange(9)), None, digits.batches(16, 0))
+    by_factors = taught.Task(of, None, None)
+    assert by_factors.batches is of.batches
+    assert torch.equal(by_factors.given(of.test), of.test.factors)
+    brightness = taught.Task(of, None, None, lambda x: x.mean((2, 3)))
+    assert torch.equal(brightness.given(of.test), of.test.floats().mean((2, 3)))
+    batch = brightness.batches[3]
+    assert torch.equal(batch.images, of.batches[3].images)
+    assert torch.allclose(batch.factors, batch.images.mean((2, 3)), atol=1e-6)
 
 
 class FacePainter:
