@@ -166,6 +166,11 @@ def test_a_nearer_camera_sees_the_same_face_in_more_pixels():
         0
     ]  # an eighth: 8 pixels
     assert (raised[:, :, 8:].float() - far[:, :, :-8].float()).abs().mean() < 3  # parallax
+    eighth = torch.full((12,), face_model.WIDTH / 8)
+    eighth[1::2] *= -1
+    aside = faces.draw(given, aside=eighth)[0].float()
+    for k, (left, right) in enumerate(((aside, far.float()), (far.float(), aside))):
+        assert (left[k::2, :, :, :-8] - right[k::2, :, :, 8:]).abs().mean() < 3
 
 
 def test_identity_leaves_the_head_where_it_is():

@@ -306,7 +306,7 @@ def test_a_player_holds_its_own_parameters_alone(taught, tiny):
     for group in mixture.optimizer.param_groups + autoencoder.optimizer.param_groups:
         assert group["betas"][0] == 0
         precisions = any(p is vae.gaussians.free for p in group["params"])
-        assert group["lr"] == (0.05 if precisions else taught.RATE)
+        assert group["lr"] == (0.05 if precisions else taught.Weights().rate)
         encodes = any(names[p].startswith("encoder") for p in group["params"])
         assert group["weight_decay"] == (taught.DECAY if encodes else 0)
 
@@ -941,12 +941,18 @@ def test_faces_are_drawn_nearly_from_the_front_and_split(taught):
     assert (len(train), len(test)) == (8, 2)
     assert train.image_shape == test.image_shape == (3, 64, 64)
     assert train.factor_sizes[0] == 3
-    faces = data.load("faces", n=1, people=3, seed=0)
-    assert torch.equal(faces.render(test.factors), test.images)
+    assert torch.equal(taught.close_up(test.factors, 0), test.images)
     for name, limit in (("yaw", 20), ("pitch", 10), ("light", 50)):
         column = train.column(name)
         seen = [train.factor_values[column][k] for k in train.factors[:, column].tolist()]
         assert max(map(abs, seen)) <= limit
+
+
+def test_every_second_digit_stays_in_its_place(taught, digits):
+    batch, grey = taught.FreshDigits(digits, 8, 0)[3], digits.bases
+    stays = digits.render(batch.factors, grey[batch.index]).float() / 255
+    as_it_was = [torch.equal(a, b) for a, b in zip(batch.images, stays, strict=True)]
+    assert as_it_was == [False, True] * 4
 
 
 def test_some_faces_are_mirrored(taught, images):

@@ -98,18 +98,21 @@ class Model(NamedTuple):
     around: torch.Tensor
 
 
-def draw(given: Parameters, width: float = WIDTH, height: float = HEIGHT) -> tuple[Tensor, Tensor]:
+def draw(
+    given: Parameters, width: float = WIDTH, height: float = HEIGHT, aside: Tensor | float = 0.0
+) -> tuple[Tensor, Tensor]:
     """Images uint8 (B, 3, 64, 64) and face regions bool (B, 1, 64, 64) from any Parameters.
 
     The camera, in decimetres: how wide a picture is at the neck, and how far above the top of the
-    neck its middle lies. A smaller width is a nearer look, from the same distance.
+    neck and, for all or for each (B,), to the right of it its middle lies. A smaller width is a
+    nearer look, from the same distance.
     """
     model = _model(given.identity.device)
     points = mesh(given)
     colour, bright = _lit(model, points, given)
     values = torch.cat([colour, bright, _regions(model, given)], 1)
     triangle, weights = rasteriser.rasterise(
-        _screen(points, width, height), model.triangles, SIZE * SAMPLES
+        _screen(points, width, height, aside), model.triangles, SIZE * SAMPLES
     )
     samples = rasteriser.interpolate(values, model.triangles, triangle, weights)
     # The collar is cut here, pixel by pixel: between vertices it would be ragged.
@@ -167,13 +170,14 @@ def rgb(levels: Iterable[str]) -> Tensor:
     return torch.tensor([list(bytes.fromhex(level[1:])) for level in levels]) / 255
 
 
-def _screen(points, width, height):
+def _screen(points, width, height, aside):
     """Pixels and inverse distances (B, 3, V) of points."""
     near = 1 / (DISTANCE - points[:, 2])
     scale = DISTANCE * SIZE / width * SAMPLES * near
     middle = SIZE * SAMPLES / 2
+    aside = torch.as_tensor(aside, device=points.device).reshape(-1, 1)
     return torch.stack(
-        [middle + scale * points[:, 0], middle - scale * (points[:, 1] - height), near], 1
+        [middle + scale * (points[:, 0] - aside), middle - scale * (points[:, 1] - height), near], 1
     )
 
 
