@@ -13,6 +13,7 @@ from torch import nn
 
 from . import checkpoints
 from .bars import Bar
+from .devices import device_name
 
 # Networks that this session has trained, with their steps: a cell that is run again goes on.
 _trained = weakref.WeakKeyDictionary()
@@ -48,12 +49,14 @@ class History:
     """What a training logged: steps, and for each scalar its mean since the step before.
 
     A scalar has a value for every step, NaN where its player did not move since the step before.
+    devices: where it was trained, in words; several if it went on elsewhere from a checkpoint.
     """
 
     steps: list[int] = field(default_factory=list)
     scalars: dict[str, list[float]] = field(default_factory=dict)
     seconds: float = 0.0
     images_per_second: float = 0.0
+    devices: list[str] = field(default_factory=list)
 
     def add(self, step: int, means: dict[str, float]) -> None:
         self.steps.append(step)
@@ -108,6 +111,8 @@ def train(
         )
     device = next(model.parameters()).device
     on_cpu = device.type == "cpu"
+    if first < steps and device_name(device) not in history.devices:
+        history.devices.append(device_name(device))
     log, started, images = _Log(), time.perf_counter(), 0
     model.train()
     # With miniters, slow steps are shown, too; mininterval keeps fast ones from costing anything.

@@ -8,7 +8,6 @@ import io
 import json
 import math
 import os
-import platform
 import random
 import time
 import warnings
@@ -24,6 +23,7 @@ import torch
 from . import files, models
 from .data import FactorData
 from .definitions import definitions
+from .devices import device_name, pick_device, processor_name
 from .evidence import Sweep
 from .paths import data_folder, run_folder
 from .results import TIERS, Interval, Row, check, interval, results_table
@@ -65,48 +65,6 @@ def start(
 
         practice.explain_checks(notebook)
     return Run(notebook, tier, seed, chosen)
-
-
-def pick_device(device: str | torch.device = "auto") -> torch.device:
-    """A torch.device. "auto" takes CUDA, then MPS, then the CPU.
-
-    Raises ValueError, listing the devices that are there, for one that is not.
-    """
-    there = ["cpu"] + [f"cuda:{k}" for k in range(torch.cuda.device_count())]
-    if torch.backends.mps.is_available():
-        there.append("mps")
-    if device == "auto":
-        usable = [d for d in ("cuda:0", "mps", "cpu") if d in there]
-        return torch.device(usable[0])
-    try:
-        chosen = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(f"device {device!r}; there are: auto, {', '.join(there)}") from error
-    wanted = "cuda:0" if device == "cuda" else str(chosen).replace(":0", "", chosen.type != "cuda")
-    if wanted not in there:
-        raise ValueError(f"device {device!r} is not on this machine; there are: {', '.join(there)}")
-    return chosen
-
-
-def device_name(device: torch.device) -> str:
-    """What a reader calls the device: the GPU's name, or the CPU's with its number of threads."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    if device.type == "mps":
-        return "Apple GPU (MPS)"
-    threads = torch.get_num_threads()
-    return f"CPU, {threads} thread{'s' if threads > 1 else ''}"
-
-
-def processor_name() -> str:
-    """The processor's name and the instructions that PyTorch uses of it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    facts = dict(line.split(":", 1) for line in lines if ":" in line)
-    facts = {name.strip(): value.strip() for name, value in facts.items()}
-    name = facts.get("model name") or platform.processor() or platform.machine()
-    family = f", family {facts['cpu family']}" if "cpu family" in facts else ""
-    return f"{name}{family}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 class Run:
@@ -175,12 +133,13 @@ class Run:
         """Keep the trained weights of a module in the run's folder, in half precision.
 
         `dvae store NOTEBOOK --tier long` stores them with the workbook, and `stored` opens them.
-        history: what training.train returned, for the steps and minutes to be told.
+        history: what training.train returned, for its steps, minutes and devices to be told.
         Raises ValueError for a weight that is not finite or too large for half precision.
         """
         about = {"tier": self.tier, "seed": self.seed, "device": device_name(self.device)}
         if history is not None:
             about |= {"steps": history.steps[-1], "minutes": round(history.seconds / 60, 1)}
+            about["device"] = " and ".join(history.devices)
         models.keep(self.folder / "models" / f"{name}.safetensors", name, module, about)
 
     def stored(self, name: str, module: torch.nn.Module) -> models.Weights:

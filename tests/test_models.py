@@ -22,7 +22,7 @@ def trained(checkout):
     module = network()
     module(torch.randn(5, 1, 8, 8))  # so that batch normalisation has seen something
     run = workbook.start("demo", "long", 3, "cpu")
-    history = History(steps=[500, 1000], seconds=90.0)
+    history = History(steps=[500, 1000], seconds=90.0, devices=["CPU, 1 thread"])
     run.keep("VAE", module, history)
     run.keep("plain AE", network(4), history)
     folder = run.folder / "models"

@@ -1,5 +1,6 @@
 """The training loop: against closed forms, and against itself after a kill."""
 
+import contextlib
 import itertools
 import subprocess
 import sys
@@ -212,8 +213,18 @@ def run(checkpoint, steps=6, rate=0.1, stop_at=None, **other):
         scheduler,
     )
     options = {"checkpoint": checkpoint, "checkpoint_every": 2}
-    train(model, player, Batches(data), steps, **options)
-    return model.weight.detach()
+    history = train(model, player, Batches(data), steps, **options)
+    return history if other.get("told") else model.weight.detach()
+
+
+def test_a_training_that_goes_on_elsewhere_tells_both_devices(tmp_path, monkeypatch):
+    """Not the one where it had come to its end, nor the same one twice."""
+    path = tmp_path / "checkpoint.safetensors"
+    for place, stop_at in (("a GPU", 3), ("a GPU", 5), ("a CPU", None)):
+        monkeypatch.setattr(training, "device_name", lambda device, place=place: place)
+        with contextlib.suppress(Interrupted):
+            history = run(path, stop_at=stop_at, told=True)
+    assert history.devices == ["a GPU", "a CPU"]
 
 
 SETTINGS = {
