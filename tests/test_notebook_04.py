@@ -308,7 +308,7 @@ def test_a_player_holds_its_own_parameters_alone(taught, tiny):
         precisions = any(p is vae.gaussians.free for p in group["params"])
         assert group["lr"] == (0.05 if precisions else taught.Weights().rate)
         encodes = any(names[p].startswith("encoder") for p in group["params"])
-        assert group["weight_decay"] == (taught.DECAY if encodes else 0)
+        assert group["weight_decay"] == (taught.Weights().decay if encodes else 0)
 
 
 def test_steps_fall_over_the_last_half(taught, tiny):
