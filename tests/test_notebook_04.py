@@ -948,9 +948,9 @@ def test_faces_are_drawn_nearly_from_the_front_and_split(taught):
         assert max(map(abs, seen)) <= limit
 
 
-def test_every_second_digit_stays_in_its_place(taught, digits):
-    batch, grey = taught.FreshDigits(digits, 8, 0)[3], digits.bases
-    stays = digits.render(batch.factors, grey[batch.index]).float() / 255
+def test_every_second_digit_stays_in_its_place(taught, images):
+    batch, grey = taught.FreshDigits(images, 8, 0)[3], images.bases
+    stays = images.render(batch.factors, grey[batch.index]).float() / 255
     as_it_was = [torch.equal(a, b) for a, b in zip(batch.images, stays, strict=True)]
     assert as_it_was == [False, True] * 4
 
