@@ -355,6 +355,9 @@ def test_shuffled_axes_keep_their_values_and_lose_each_other(taught):
     shuffled = taught.shuffled_axes(z)
     assert torch.equal(shuffled.sort(0).values, z.sort(0).values)
     assert (torch.corrcoef(shuffled.T) - torch.eye(3)).abs().max() < 0.06
+    for B, L in ((5, 5), (64, 10)):  # no two axes of a row come from the same image
+        rows = taught.shuffled_axes(torch.arange(B)[:, None].expand(-1, L))
+        assert all(len(set(row)) == L for row in rows.tolist())
 
 
 @pytest.mark.parametrize("rho", [0.3, 0.8])
@@ -380,4 +383,5 @@ def test_the_true_log_odds_have_the_least_loss_and_average_to_the_tc(taught, rho
 
 def test_a_classifier_learns_the_tc_of_a_pair(taught):
     torch.manual_seed(0)
-    assert taught.learned_tc(0.8, 500) == pytest.approx(-0.5 * math.log(1 - 0.64), abs=0.05)
+    found = taught.learned_tc(taught.gaussian_draws(0.8), 500)
+    assert found == pytest.approx(-0.5 * math.log(1 - 0.64), abs=0.05)
