@@ -344,3 +344,44 @@ def names(source):
 @pytest.mark.parametrize(("exercise", "answer"), REJECTED)
 def test_rarer_mistakes_are_rejected(exercise, answer):
     assert_rejected(NOTEBOOK, exercise, "expected|is off|are off|not", answer)
+
+
+# --- FactorVAE -------------------------------------------------------------------------------------
+
+
+def test_shuffled_axes_keep_their_values_and_lose_each_other(taught):
+    torch.manual_seed(0)
+    z = torch.randn(4_000, 1).expand(-1, 3) * torch.tensor([1.0, -2.0, 3.0])
+    shuffled = taught.shuffled_axes(z)
+    assert torch.equal(shuffled.sort(0).values, z.sort(0).values)
+    assert (torch.corrcoef(shuffled.T) - torch.eye(3)).abs().max() < 0.06
+    for B, L in ((5, 5), (64, 10)):  # no two axes of a row come from the same image
+        rows = taught.shuffled_axes(torch.arange(B)[:, None].expand(-1, L))
+        assert all(len(set(row)) == L for row in rows.tolist())
+
+
+@pytest.mark.parametrize("rho", [0.3, 0.8])
+def test_the_true_log_odds_have_the_least_loss_and_average_to_the_tc(taught, rho):
+    """ln q(z) / (q(z_1) q(z_2)) of a Gaussian pair, against seven that are near it."""
+    torch.manual_seed(0)
+    joint = multivariate_normal([0, 0], [[1, rho], [rho, 1]])
+    z = torch.from_numpy(joint.rvs(200_000, random_state=0))
+
+    def truth(z):
+        values = joint.logpdf(z.numpy()) - norm.logpdf(z.numpy()).sum(1)
+        return torch.from_numpy(values)[:, None]
+
+    assert float(truth(z).mean()) == pytest.approx(-0.5 * math.log(1 - rho**2), abs=0.01)
+    others = [(0.8, 0), (1.25, 0), (1, 0.2), (1, -0.2), (0, 0), (-1, 0), (0.9, 0.1)]
+
+    def loss(scale, shift):
+        torch.manual_seed(1)  # the same shuffle for all
+        return float(taught.odds_loss(lambda z: scale * truth(z) + shift, z))
+
+    assert loss(1, 0) < min(loss(*other) for other in others)
+
+
+def test_a_classifier_learns_the_tc_of_a_pair(taught):
+    torch.manual_seed(0)
+    found = taught.learned_tc(taught.gaussian_draws(0.8), 500)
+    assert found == pytest.approx(-0.5 * math.log(1 - 0.64), abs=0.05)
