@@ -346,7 +346,7 @@ def test_rarer_mistakes_are_rejected(exercise, answer):
     assert_rejected(NOTEBOOK, exercise, "expected|is off|are off|not", answer)
 
 
-# --- FactorVAE -------------------------------------------------------------------------------------
+# --- FactorVAE ------------------------------------------------------------------------------------
 
 
 def test_shuffled_axes_keep_their_values_and_lose_each_other(taught):
