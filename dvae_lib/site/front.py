@@ -63,7 +63,7 @@ METHODS = (
     ),
     Method(
         "02_unsupervised_objectives",
-        "β-VAE and four others",
+        "β-VAE and five others",
         "nothing",
         "independent axes",
         "a rotated, useless code can score the same",

@@ -168,7 +168,7 @@ def _vae(module) -> Widgets:
 
 def _two_code_information(module) -> Widgets:
     module.test = module.coloured_digits("test", 1)
-    _execute(module, "notebook_04 = ", "d1 = run.pick(", "asked = FreshDigits(")
+    _execute(module, "notebook_04 = ", "\nd1 = run.pick(", "asked = FreshDigits(")
     digit = module.Specified([0], [torch.eye(10)])
     shown = type(module.asked)(*(rows[:100] for rows in module.asked))
     choices = {}
