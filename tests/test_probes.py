@@ -1,7 +1,8 @@
-"""What a small network reads out of codes, against rates that are known in closed form."""
+"""What a network reads out of codes, against rates that are known in closed form."""
 
 import math
 import warnings
+from functools import partial
 
 import pytest
 import torch
@@ -90,6 +91,22 @@ def test_r2_is_the_share_of_variance_that_the_codes_determine(units):
     assert r2(z, targets[:, :1]) == pytest.approx(alone, abs=0.04)
 
 
+def test_a_larger_reader_reads_what_hides_from_a_small_one():
+    """Labels by the fields of a chess board, a tenth of them flipped: the Bayes rate is 0.9."""
+    z = torch.rand(20_000, 2, generator=torch.Generator().manual_seed(12))
+    labels = flipped((6 * z).long().sum(1) % 2, 0.1, 2)
+    (fit_z, fit_y), test = (z[:-N], labels[:-N]), (z[-N:], labels[-N:])
+    found = metrics.reader_accuracy(fit_z, fit_y, test=test)
+    assert 0.9 - 0.08 < found < 0.9 + 4 * math.sqrt(0.09 / N)
+    assert metrics.probe_accuracy(fit_z, fit_y, test=test) < found - 0.1
+
+
+def test_a_larger_reader_finds_nothing_where_nothing_is():
+    z, labels = normal(3 * N, 8, 13), torch.arange(3 * N) % 5
+    found = metrics.reader_accuracy(z[N:], labels[N:], test=(z[:N], labels[:N]), steps=500)
+    assert found == within(0.2)
+
+
 def test_an_axis_that_is_constant_in_the_samples_to_fit_is_not_read():
     z = normal(1_000, 2, 7)
     labels = (z.prod(1) > 0).long()
@@ -98,6 +115,14 @@ def test_an_axis_that_is_constant_in_the_samples_to_fit_is_not_read():
     before = metrics.probe_accuracy(fit_z, fit_y, test=(test_z, test_y))
     moved = test_z + torch.tensor([0.0, 0.0, 1e3])
     assert metrics.probe_accuracy(fit_z, fit_y, test=(moved, test_y)) == before > 0.8
+    moved = metrics.reader_accuracy(fit_z, fit_y, test=(moved, test_y), steps=200)
+    still = metrics.reader_accuracy(fit_z, fit_y, test=(test_z, test_y), steps=200)
+    assert moved == still > 0.8
+
+
+def measured(z, labels):
+    reader = metrics.reader_accuracy(z, labels, test=(z, labels), steps=20)
+    return accuracy(z, labels), reader, r2(z, z[:, :1] ** 2), r2(z, z**2)
 
 
 def test_it_is_silent_and_repeats_and_takes_tensors_with_gradients():
@@ -105,10 +130,13 @@ def test_it_is_silent_and_repeats_and_takes_tensors_with_gradients():
     labels = (z.prod(1) > 0).long()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        first = accuracy(z, labels), r2(z, z[:, :1] ** 2), r2(z, z**2)
+        first = measured(z, labels)
         torch.manual_seed(123)
-        assert (accuracy(z, labels), r2(z, z[:, :1] ** 2), r2(z, z**2)) == first
-    assert [type(value) for value in first] == [float] * 3
+        state = torch.get_rng_state()
+        with torch.no_grad():
+            assert measured(z, labels) == first
+    assert [type(value) for value in first] == [float] * 4
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_a_label_may_be_missing_in_either_samples():
@@ -116,8 +144,9 @@ def test_a_label_may_be_missing_in_either_samples():
     labels = (z[:, 0] > 0).long()
     test = (z, torch.where(labels == 0, 5, 1))  # 5 never occurs, so it is never right
     share = labels.double().mean().item()
-    assert metrics.probe_accuracy(z, labels, test=test) == pytest.approx(share, abs=0.02)
-    assert metrics.probe_accuracy(z, 0 * labels + 3, test=(z, 0 * labels + 3)) == 1
+    for read in (metrics.probe_accuracy, partial(metrics.reader_accuracy, steps=200)):
+        assert read(z, labels, test=test) == pytest.approx(share, abs=0.02)
+        assert read(z, 0 * labels + 3, test=(z, 0 * labels + 3)) == 1
 
 
 def test_bad_input_is_refused_by_name():
@@ -125,6 +154,7 @@ def test_bad_input_is_refused_by_name():
     t = normal(40, 2, 12)
     for probe, wanted, name in (
         (metrics.probe_accuracy, y, "labels"),
+        (metrics.reader_accuracy, y, "labels"),
         (metrics.probe_r2, t, "tar"),
     ):
         with pytest.raises(ValueError, match=f"40 codes for 39 {name}"):
@@ -146,6 +176,10 @@ def test_bad_input_is_refused_by_name():
         metrics.probe_accuracy(z, y[:, None], test=(z, y))
     with pytest.raises(TypeError, match="labels are torch.float32, expected integers"):
         metrics.probe_accuracy(z, y.float(), test=(z, y))
+    with pytest.raises(TypeError, match="labels are torch.float32, expected integers"):
+        metrics.reader_accuracy(z, y, test=(z, y.float()))
+    with pytest.raises(ValueError, match="steps = 0; the network needs at least one"):
+        metrics.reader_accuracy(z, y, test=(z, y), steps=0)
     with pytest.raises(ValueError, match="label 1 occurs once in the samples to fit"):
         metrics.probe_accuracy(z, (torch.arange(40) == 3).long(), test=(z, y))
     with pytest.raises(ValueError, match="target 1 is constant in the samples to test"):

@@ -20,7 +20,7 @@ from .information import (
 from .information_by_axis import dcimig, mig_sup, minimality_sufficiency
 from .information_scores import gap, mig, mig_of_posteriors, modularity, modularity_of
 from .irs import irs
-from .probes import explicitness, probe_accuracy, probe_r2, sap
+from .probes import explicitness, probe_accuracy, probe_r2, reader_accuracy, sap
 from .report import Report, report
 from .score import Score
 
@@ -53,6 +53,7 @@ __all__ = [
     "posterior_entropies",
     "probe_accuracy",
     "probe_r2",
+    "reader_accuracy",
     "report",
     "sap",
 ]
