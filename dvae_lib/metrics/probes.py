@@ -227,7 +227,8 @@ def reader_accuracy(codes: Values, labels: Values, *, test: tuple, steps: int = 
     needs not to learn them by heart. Still no bound. On the CPU, with weights and order of codes
     from a seed of its own, so the same codes give the same number, but for rounding by the machine.
 
-    Arguments and errors: as in `probe_accuracy`; ValueError for less than one step.
+    Arguments and errors: as in `probe_accuracy`, but that a label may occur once; ValueError for
+    less than one step.
 
     >>> codes = torch.cartesian_prod(torch.arange(3), torch.arange(4)).repeat(50, 1).double()
     >>> labels = codes[:, 0].long()
@@ -238,6 +239,7 @@ def reader_accuracy(codes: Values, labels: Values, *, test: tuple, steps: int = 
         raise ValueError(f"steps = {steps}; the network needs at least one")
     fit_x, test_x, fit_y, test_y = _label_samples(codes, labels, test)
     classes, fit_y = fit_y.unique(return_inverse=True)
+    fit_x, test_x = fit_x.float(), test_x.float()
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(0)
         net = nets.MLP(fit_x.shape[1], 256, 256, len(classes))
@@ -245,13 +247,13 @@ def reader_accuracy(codes: Values, labels: Values, *, test: tuple, steps: int = 
         falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         for _ in range(steps):
             rows = torch.randint(len(fit_x), (256,))
-            loss = F.cross_entropy(net(fit_x[rows].float()), fit_y[rows])
+            loss = F.cross_entropy(net(fit_x[rows]), fit_y[rows])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             falling.step()
     with torch.no_grad():
-        predicted = classes[net(test_x.float()).argmax(1)]
+        predicted = classes[net(test_x).argmax(1)]
     return float((predicted == test_y).double().mean())
 
 
@@ -311,8 +313,8 @@ def _probe_samples(name, axes, codes, wanted, test):
             raise ValueError(f"{own} to test have {b.shape[1]} columns, those to fit {a.shape[1]}")
     if len(fit_x) < 11:
         raise ValueError(
-            f"{len(fit_x)} samples to fit; a tenth of them decides when the network stops, so give "
-            "at least 11"
+            f"{len(fit_x)} samples to fit; give at least 11, of which a small network takes a "
+            "tenth to decide when it stops"
         )
     return standardised(fit_x), standardised(test_x, fit_x), fit_y, test_y
 
