@@ -4,6 +4,7 @@ import itertools
 import math
 import symtable
 from dataclasses import replace
+from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -385,3 +386,23 @@ def test_a_classifier_learns_the_tc_of_a_pair(taught):
     torch.manual_seed(0)
     found = taught.learned_tc(taught.gaussian_draws(0.8), 500)
     assert found == pytest.approx(-0.5 * math.log(1 - 0.64), abs=0.05)
+
+
+def test_factor_vae_pays_for_pixels_nats_and_total_correlation(taught, tmp_path, monkeypatch):
+    """The loss of the first step, by the terms that it logs, for the same start and batch."""
+    about = SimpleNamespace(device=torch.device("cpu"), folder=tmp_path)
+    for name, value in {"run": about, "seed": 0, "learning_rate": 1e-3}.items():
+        monkeypatch.setattr(taught, name, value, raising=False)
+    monkeypatch.setattr(taught, "taught", workbook.definitions("01_vae"), raising=False)
+    sprites = taught.half_size(data.load("sprites", n=64))
+
+    def first(gamma, each):
+        _, history = taught.train_factor_vae(sprites, gamma, f"{gamma} {each}", 1, each)
+        return {name: values[0] for name, values in history.scalars.items()}
+
+    plain, dear = first(0, 1), first(1e4, 4)
+    assert plain["0 loss"] == pytest.approx(plain["0 D"] + plain["0 R"])
+    assert dear["0 D"] == pytest.approx(4 * plain["0 D"])
+    assert dear["0 TC"] == pytest.approx(plain["0 TC"])
+    expected = dear["0 D"] + dear["0 R"] + 1e4 * dear["0 TC"]
+    assert dear["0 loss"] == pytest.approx(expected, rel=1e-5)
