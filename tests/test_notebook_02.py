@@ -393,11 +393,11 @@ def test_factor_vae_pays_for_pixels_nats_and_total_correlation(taught, tmp_path,
     about = SimpleNamespace(device=torch.device("cpu"), folder=tmp_path)
     for name, value in {"run": about, "seed": 0, "learning_rate": 1e-3}.items():
         monkeypatch.setattr(taught, name, value, raising=False)
-    monkeypatch.setattr(taught, "taught", workbook.definitions("01_vae"), raising=False)
+    network = workbook.definitions("01_vae").VAE
     sprites = taught.half_size(data.load("sprites", n=64))
 
     def first(gamma, each):
-        _, history = taught.train_factor_vae(sprites, gamma, f"{gamma} {each}", 1, each)
+        _, history = taught.train_factor_vae(network, sprites, gamma, f"{gamma} {each}", 1, each)
         return {name: values[0] for name, values in history.scalars.items()}
 
     plain, dear = first(0, 1), first(1e4, 4)
