@@ -390,14 +390,15 @@ def test_a_classifier_learns_the_tc_of_a_pair(taught):
 
 def test_factor_vae_pays_for_pixels_nats_and_total_correlation(taught, tmp_path, monkeypatch):
     """The loss of the first step, by the terms that it logs, for the same start and batch."""
-    about = SimpleNamespace(device=torch.device("cpu"), folder=tmp_path)
-    for name, value in {"run": about, "seed": 0, "learning_rate": 1e-3}.items():
+    run = SimpleNamespace(device=torch.device("cpu"), folder=tmp_path)
+    for name, value in {"run": run, "seed": 0, "learning_rate": 1e-3}.items():
         monkeypatch.setattr(taught, name, value, raising=False)
     network = workbook.definitions("01_vae").VAE
     sprites = taught.half_size(data.load("sprites", n=64))
 
     def first(gamma, each):
-        _, history = taught.train_factor_vae(network, sprites, gamma, f"{gamma} {each}", 1, each)
+        about = f"{gamma} {each}", 1, each, ((16,), 1e-3)
+        _, history = taught.train_factor_vae(network, sprites, gamma, *about)
         return {name: values[0] for name, values in history.scalars.items()}
 
     plain, dear = first(0, 1), first(1e4, 4)
