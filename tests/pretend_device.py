@@ -45,17 +45,12 @@ def storage_of(tensor):
     return tensor.untyped_storage()
 
 
-def is_pretended(storage):
-    return getattr(storage, "pretended", False)
-
-
 class Device:
     """One pretended GPU. Within `with Device(kind):` it is there, for the thread that entered."""
 
     def __init__(self, kind):
         self.kind, self.device = kind, torch.device(kind, 0)
-        # Whether what is made now is on the device; None: if one of the operands is.
-        self.makes, self.checks = None, True
+        self.makes = None  # whether what is made now is on the device; None: if an operand is
 
     def __enter__(self):
         self.modes = contextlib.ExitStack()
@@ -67,7 +62,7 @@ class Device:
         self.modes.close()
 
     def holds(self, tensor):
-        return is_pretended(storage_of(tensor))
+        return getattr(storage_of(tensor), "pretended", False)
 
     def names(self, device):
         return torch.device(device).type == self.kind
@@ -78,13 +73,15 @@ class Device:
         storage_of(tensor).pretended = True
 
     def call(self, func, args, kwargs, makes, checks):
-        """func(*args, **kwargs) with `makes` and `checks` as they are given, for that long."""
-        before = self.makes, self.checks
-        self.makes, self.checks = makes, checks
+        """func(*args, **kwargs) with `makes` as it is given; unseen by _Operations if not checks."""
+        before, self.makes = self.makes, makes
+        alone = torch._C._len_torch_dispatch_stack() == 1  # of torch.export there are more modes
+        unseen = torch._C._DisableTorchDispatch() if alone and not checks else None
         try:
             return func(*args, **kwargs)
         finally:
-            self.makes, self.checks = before
+            self.makes = before
+            del unseen
 
 
 class _Operations(TorchDispatchMode):
@@ -94,13 +91,14 @@ class _Operations(TorchDispatchMode):
         super().__init__()
         self.gpu = gpu
 
+    @classmethod
+    def _should_skip_dynamo(cls):
+        return False  # nothing is compiled here, and PyTorch's guard against it costs a third
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs, gpu = kwargs or {}, self.gpu
-        if not gpu.checks:
-            return func(*args, **kwargs)
         operands = tensors_in(args, kwargs)
-        storages = list(map(storage_of, operands))
-        held = [is_pretended(storage) for storage in storages]
+        held = list(map(gpu.holds, operands))
         if any(held) and not all(held) and not self.may_mix(func, args, operands, held):
             raise RuntimeError(
                 "Expected all tensors to be on the same device, but found at least two devices, "
@@ -108,7 +106,7 @@ class _Operations(TorchDispatchMode):
             )
         result = func(*args, **kwargs)
         if any(held) if gpu.makes is None else gpu.makes:
-            before = set(map(id, storages))
+            before = set(map(id, map(storage_of, operands)))
             for tensor in tensors_in(result):
                 # A view, or what was written in place, stays where it was; a literal is new here.
                 if func is aten.lift_fresh.default or id(storage_of(tensor)) not in before:
@@ -137,10 +135,11 @@ class _Calls(TorchFunctionMode):
         self.gpu = gpu
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs, gpu, name = dict(kwargs or {}), self.gpu, func.__name__
-        held = any(map(gpu.holds, tensors_in(args, kwargs)))
+        gpu, name = self.gpu, func.__name__
         if name == "__get__":
-            return self.attribute(func, args[0]) if held else func(*args)
+            return self.attribute(func, args[0]) if gpu.holds(args[0]) else func(*args)
+        kwargs = dict(kwargs or {})
+        held = any(map(gpu.holds, tensors_in(args, kwargs)))
         if func in BACKWARD:
             return self.backward(func, args, kwargs)
         if name in MOVES:
@@ -175,7 +174,7 @@ class _Calls(TorchFunctionMode):
         return value
 
     def backward(self, func, args, kwargs):
-        gradients = self.gpu.call(func, args, kwargs, self.gpu.makes, checks=False)
+        gradients = self.gpu.call(func, args, kwargs, makes=None, checks=False)
         if gradients is not None:
             of = args[1] if len(args) > 1 else kwargs["inputs"]
             for gradient, tensor in zip(gradients, tensors_in(of), strict=True):
@@ -195,5 +194,5 @@ class _Calls(TorchFunctionMode):
         held = gpu.holds(tensor)
         target = held if device is None else gpu.names(device)
         change = {"dtype": dtype or tensor.dtype, "memory_format": form, "copy": copy}
-        tensor = gpu.call(tensor.to, (), change, held, gpu.checks)
-        return tensor if target == held else gpu.call(tensor.clone, (), {}, target, gpu.checks)
+        tensor = gpu.call(tensor.to, (), change, held, checks=True)
+        return tensor if target == held else gpu.call(tensor.clone, (), {}, target, checks=True)
