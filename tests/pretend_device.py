@@ -73,7 +73,7 @@ class Device:
         storage_of(tensor).pretended = True
 
     def call(self, func, args, kwargs, makes, checks):
-        """func(*args, **kwargs) with `makes` as it is given; unseen by _Operations if not checks."""
+        """func(*args, **kwargs) with `makes` as given, and unseen by _Operations if not checks."""
         before, self.makes = self.makes, makes
         alone = torch._C._len_torch_dispatch_stack() == 1  # of torch.export there are more modes
         unseen = torch._C._DisableTorchDispatch() if alone and not checks else None
